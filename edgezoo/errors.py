@@ -1,0 +1,93 @@
+"""Everything edgezoo raises, as one tree.
+
+    EdgezooError
+    ├── RequestError(ValueError)            an option or an argument that cannot be served
+    │   └── UnknownName(LookupError)        no model, backend, source, ... of that name
+    ├── MissingDependency(ImportError)      an optional package or system library is not here
+    ├── CardError(ValueError)               a card that cannot be read or breaks a rule
+    ├── WeightsError(OSError)               a file of weights: not to be had, or not what its hash says
+    ├── BundleError(ValueError)             a bundle that is damaged, unsafe, or not one
+    ├── ConvertError(ValueError)            a network that cannot become a bundle
+    │   └── AgreementError                  it became one that answers differently
+    ├── BackendError(RuntimeError)          a runtime that is not what was asked for, or failed
+    ├── ShapeError(ValueError)              an array of the wrong shape or dtype
+    ├── DataError(ValueError)               a data set that cannot be read as labels and images
+    ├── SourceError(OSError)                frames that do not come
+    └── SinkError(OSError)                  results that cannot be put where they should go
+
+Every error is also the builtin in brackets, so that callers who do not know edgezoo can still
+catch it. A message is one line: what was expected, what came, what to try.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class EdgezooError(Exception):
+    """The root: `except EdgezooError` catches all that edgezoo raises on purpose."""
+
+
+class RequestError(EdgezooError, ValueError):
+    pass
+
+
+class UnknownName(RequestError, LookupError):
+    """No such name; the message offers the nearest one."""
+
+    def __init__(self, what: str, name: str, known: Iterable[str], *, cure: str = "") -> None:
+        known = sorted(known)
+        near = nearest(name, known)
+        hint = f"did you mean {near!r}?" if near else f"known: {', '.join(known) or 'none'}"
+        super().__init__(f"no {what} is called {name!r}; {hint}" + (f" {cure}" if cure else ""))
+
+
+class MissingDependency(EdgezooError, ImportError):
+    pass
+
+
+class CardError(EdgezooError, ValueError):
+    pass
+
+
+class WeightsError(EdgezooError, OSError):
+    pass
+
+
+class BundleError(EdgezooError, ValueError):
+    pass
+
+
+class ConvertError(EdgezooError, ValueError):
+    pass
+
+
+class AgreementError(ConvertError):
+    pass
+
+
+class BackendError(EdgezooError, RuntimeError):
+    pass
+
+
+class ShapeError(EdgezooError, ValueError):
+    pass
+
+
+class DataError(EdgezooError, ValueError):
+    pass
+
+
+class SourceError(EdgezooError, OSError):
+    pass
+
+
+class SinkError(EdgezooError, OSError):
+    pass
+
+
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The known name that a typing mistake most likely meant, or None."""
+    found = difflib.get_close_matches(name.lower(), list(known), n=1, cutoff=0.6)
+    return found[0] if found else None

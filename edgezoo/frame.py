@@ -1,0 +1,57 @@
+"""A frame: pixels, and when they were taken."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from edgezoo.errors import ShapeError
+
+Image = npt.NDArray[np.uint8]  # (H, W, 3), BGR: what OpenCV reads and draws
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Frame:
+    """One picture from a source."""
+
+    image: Image
+    """uint8 (H, W, 3), BGR. The frame owns it: whoever draws on it draws on a copy."""
+    index: int
+    """Counts the frames of its source from 0; a gap tells of dropped ones."""
+    pts_s: float
+    """Media time in seconds: the file's own clock, or seconds since a live source opened."""
+    grabbed_ns: int
+    """`time.monotonic_ns()` when the frame came out of its source."""
+    source: str
+    """The address it came from, without user and password."""
+
+    def __post_init__(self) -> None:
+        check_image(self.image)
+
+    @property
+    def age_ms(self) -> float:
+        """Milliseconds since it was grabbed."""
+        return (time.monotonic_ns() - self.grabbed_ns) / 1e6
+
+    def __repr__(self) -> str:
+        height, width = self.image.shape[:2]
+        return f"Frame({self.source} #{self.index}, {width}x{height}, pts_s={self.pts_s:.3f})"
+
+
+def check_image(image: object) -> Image:
+    """`image` if it is uint8 (H, W, 3) with at least one pixel; ShapeError, with the cure, if not."""
+    if not isinstance(image, np.ndarray):
+        raise ShapeError(f"expected an image as a NumPy array, got {type(image).__name__}")
+    if image.dtype != np.uint8:
+        cure = "; try (image * 255).astype('uint8')" if image.dtype.kind == "f" else ""
+        raise ShapeError(f"expected a uint8 image, got {image.dtype}{cure}")
+    if image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 1):
+        raise ShapeError(f"expected a BGR image (H, W, 3), got grey {image.shape}; try cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)")
+    if image.ndim == 3 and image.shape[2] == 4:
+        raise ShapeError(f"expected a BGR image (H, W, 3), got {image.shape}; try image[..., :3]")
+    if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:
+        raise ShapeError(f"expected a BGR image (H, W, 3), got {image.shape}")
+    return image

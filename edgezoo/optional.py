@@ -1,0 +1,47 @@
+"""Packages that come with an extra: imported at first use, with the cure where they are missing."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from types import ModuleType
+
+from edgezoo.errors import MissingDependency
+
+EXTRA_OF = {
+    "cv2": "cpu",
+    "onnxruntime": "cpu",
+    "torch": "export",
+    "onnxscript": "export",
+    "safetensors": "export",
+    "pycocotools": "eval",
+}
+
+
+def require(module: str) -> ModuleType:
+    """Import `module`, or say in one line which extra brings it.
+
+    Raises MissingDependency: the package is absent, or is there and a system library under it is
+    not (OpenCV without libGL, on slim machines).
+    """
+    if module in sys.modules:
+        return sys.modules[module]
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name is not None and error.name.partition(".")[0] != module.partition(".")[0]:
+            raise
+        extra = EXTRA_OF[module.partition(".")[0]]
+        raise MissingDependency(f'{module} is not installed; try: pip install "edgezoo[{extra}]"') from None
+    except ImportError as error:
+        raise MissingDependency(_system_cure(module, error)) from error
+
+
+def _system_cure(module: str, error: ImportError) -> str:
+    reason = " ".join(str(error).split())
+    if module == "cv2" and ".so" in reason:
+        return (
+            f"OpenCV is installed but cannot load ({reason}); try: apt install libgl1 libglib2.0-0, "
+            "or the build without windows: pip uninstall opencv-python && pip install opencv-python-headless"
+        )
+    return f"{module} is installed but cannot load: {reason}"
