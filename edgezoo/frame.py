@@ -1,9 +1,10 @@
-"""A frame: pixels, and when they were taken."""
+"""A frame: pixels, and when they were taken; and an event: what happened to a stream."""
 
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -39,6 +40,20 @@ class Frame:
     def __repr__(self) -> str:
         height, width = self.image.shape[:2]
         return f"Frame({self.source} #{self.index}, {width}x{height}, pts_s={self.pts_s:.3f})"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A change in the state of a stream, for `on_event` and for sinks."""
+
+    source: str
+    """The address, without user and password."""
+    kind: Literal["opened", "ended", "failed"]
+    message: str
+    at_ns: int = field(default_factory=time.monotonic_ns)
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"source": self.source, "event": self.kind, "message": self.message}
 
 
 def check_image(image: object) -> Image:

@@ -118,7 +118,7 @@ def name_of(names: tuple[str, ...], class_id: int) -> str:
 
 def _as_index(index: Any) -> Any:
     """A single integer keeps its axis, so that one detection is still `Detections`."""
-    return slice(index, index + 1 or None) if isinstance(index, (int, np.integer)) and not isinstance(index, bool) else index
+    return [index] if isinstance(index, (int, np.integer)) and not isinstance(index, bool) else index
 
 
 def _check_parallel(*arrays: npt.NDArray[Any]) -> None:
