@@ -5,6 +5,7 @@ spans [i, i+1), so that a box of a whole image W x H is (0, 0, W, H) in every fr
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -62,35 +63,74 @@ def iou(a_xyxy: Boxes, b_xyxy: Boxes) -> npt.NDArray[np.float32]:
 def nms(boxes_xyxy: Boxes, scores: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], *, iou_above: float) -> npt.NDArray[np.int64]:
     """Greedy, class-aware non-maximum suppression; indices of the survivors, best score first.
 
-    All classes advance together: each round takes the best box left of every class and removes what
-    overlaps it, so the rounds are as many as the fullest class has survivors, not as many as there are boxes.
-    Equal scores keep the order they came in.
+    Equal scores keep the order they came in. Two ways, both over boxes sorted by class and score: a round
+    lets the best box left of every class remove what overlaps it, all classes at once, and pays while it
+    removes much; once it does not, what is left is sparse and all pairs within a class are compared.
     """
     order = np.lexsort((-scores, labels))
-    columns, label = boxes_xyxy[order].T.copy(), labels[order]
-    kept = []
+    boxes = _Columns(boxes_xyxy[order], labels[order], iou_above)
+    kept = [order[:0]]
     while order.size:
-        starts = np.empty(label.size, bool)
-        starts[0] = True
-        np.not_equal(label[1:], label[:-1], out=starts[1:])
+        starts = boxes.class_starts()
         heads = np.flatnonzero(starts)
-        kept.append(order[heads])
-        if heads.size == order.size:
-            break
-        best = columns[:, heads[np.cumsum(starts) - 1]]
-        alive = _overlap(best, columns) <= iou_above
+        alive = ~boxes.overlap(heads[np.cumsum(starts) - 1], slice(None))
         alive[heads] = False
-        order, label, columns = order[alive], label[alive], columns[:, alive]
-    if not kept:
-        return np.empty(0, np.int64)
-    survivors = np.concatenate(kept)
-    return survivors[np.lexsort((survivors, -scores[survivors]))]
+        kept.append(order[heads])
+        removed = order.size - heads.size - np.count_nonzero(alive)
+        order, boxes = order[alive], boxes[alive]
+        if removed < order.size // 4:
+            kept.append(order[boxes.survivors()])
+            break
+    winners = np.concatenate(kept)
+    return winners[np.lexsort((winners, -scores[winners]))]
 
 
-def _overlap(a: Boxes, b: Boxes) -> npt.NDArray[np.float32]:
-    """IoU of boxes held as columns (4, n): `iou` without the strides, for the inner loop of `nms`."""
-    wide = np.minimum(a[2], b[2]) - np.maximum(a[0], b[0])
-    high = np.minimum(a[3], b[3]) - np.maximum(a[1], b[1])
-    intersection = np.maximum(wide, 0) * np.maximum(high, 0)
-    union = (a[2] - a[0]) * (a[3] - a[1]) + (b[2] - b[0]) * (b[3] - b[1]) - intersection
-    return np.asarray(intersection / np.maximum(union, np.finfo(np.float32).tiny), np.float32)
+class _Columns:
+    """Boxes sorted by class, then by falling score, laid out for arithmetic over many pairs."""
+
+    def __init__(self, boxes_xyxy: Boxes, labels: npt.NDArray[np.int64], iou_above: float) -> None:
+        self._low, self._high = boxes_xyxy[:, :2].T.copy(), boxes_xyxy[:, 2:].T.copy()
+        self._labels = labels
+        self._iou_above = np.float32(iou_above)
+        sides = np.maximum(self._high - self._low, 0)
+        self._share = sides[0] * sides[1] * self._iou_above
+
+    def __getitem__(self, mask: npt.NDArray[np.bool_]) -> _Columns:
+        boxes = np.concatenate([self._low[:, mask], self._high[:, mask]]).T
+        return _Columns(boxes, self._labels[mask], float(self._iou_above))
+
+    def class_starts(self) -> npt.NDArray[np.bool_]:
+        starts = np.ones(self._labels.size, bool)
+        np.not_equal(self._labels[1:], self._labels[:-1], out=starts[1:])
+        return starts
+
+    def overlap(self, a: Any, b: Any) -> npt.NDArray[np.bool_]:
+        """Whether boxes `a` and `b` overlap by more than the limit: shared / (A + B - shared) > limit, undivided."""
+        sides = np.minimum(self._high[:, a], self._high[:, b])
+        sides -= np.maximum(self._low[:, a], self._low[:, b])
+        np.maximum(sides, 0, out=sides)
+        shared = sides[0] * sides[1]
+        shared *= 1 + self._iou_above
+        return np.asarray(shared > self._share[a] + self._share[b])
+
+    def survivors(self) -> npt.NDArray[np.bool_]:
+        """Which boxes greedy suppression keeps: those that no kept better one of their class overlaps."""
+        count = self._labels.size
+        better, worse = [], []
+        for distance in range(1, count):
+            ahead, behind = slice(None, -distance), slice(distance, None)
+            same = self._labels[ahead] == self._labels[behind]
+            if not same.any():
+                break
+            pairs = np.flatnonzero(same & self.overlap(ahead, behind))
+            better.append(pairs)
+            worse.append(pairs + distance)
+        kept = np.ones(count, bool)
+        if better:
+            above, below = np.concatenate(better), np.concatenate(worse)
+            settled = False
+            while not settled:  # after k turns every chain of k overlapping boxes is settled
+                turn = np.ones(count, bool)
+                turn[below[kept[above]]] = False
+                settled, kept = bool((turn == kept).all()), turn
+        return kept
