@@ -1,0 +1,92 @@
+"""How a graph is run: one file a runtime, the file's name is the backend's.
+
+A backend moves named arrays through a graph and knows nothing about images. Its file has
+`open_graph(graph, *, device, threads, options) -> Backend`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy.typing as npt
+
+from edgezoo.errors import RequestError, UnknownName
+
+Arrays = dict[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Port:
+    """A named input or output of a graph."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | None, ...]
+    """None where the graph takes any size."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Runs:
+    """What really runs, as read back from the runtime."""
+
+    backend: str
+    version: str
+    device: str
+    """`cpu`, or `cuda:0`."""
+    threads: int | None
+    """Threads inside one run; None where the runtime decides."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def __str__(self) -> str:
+        threads = "" if self.threads is None else f", {self.threads} thread{'s' * (self.threads != 1)}"
+        return f"{self.backend} {self.version} on {self.device}{threads}"
+
+
+class Backend(Protocol):
+    """An opened graph. One thread at a time; what it answers owns its memory."""
+
+    @property
+    def inputs(self) -> tuple[Port, ...]: ...
+
+    @property
+    def outputs(self) -> tuple[Port, ...]: ...
+
+    @property
+    def runs(self) -> Runs: ...
+
+    def run(self, feeds: Mapping[str, npt.NDArray[Any]]) -> Arrays: ...
+
+    def close(self) -> None: ...
+
+
+def backends() -> list[str]:
+    """The backends there are files for."""
+    return sorted(path.stem for path in Path(__file__).parent.glob("[!_]*.py"))
+
+
+def open_backend(
+    name: str,
+    graph: bytes,
+    *,
+    device: str = "cpu",
+    threads: int | None = None,
+    options: Mapping[str, Any] | None = None,
+) -> Backend:
+    """The graph, opened on `device` (`cpu`, `cuda`, `cuda:1`) by the backend of that name.
+
+    Raises UnknownName, RequestError, MissingDependency, and BackendError where the runtime or the device is not
+    what was asked for: it never falls back.
+    """
+    if name not in backends():
+        raise UnknownName("backend", name, backends())
+    if threads is not None and threads < 1:
+        raise RequestError(f"expected 1 thread or more, got {threads}")
+    module = importlib.import_module(f"edgezoo.backends.{name}")
+    backend: Backend = module.open_graph(graph, device=device, threads=threads, options=options or {})
+    return backend

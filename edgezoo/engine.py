@@ -1,0 +1,154 @@
+"""The engine: a bundle and a backend. Image in, result out; it is what other programs embed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, TypeAlias, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from edgezoo.backends import Arrays, open_backend
+from edgezoo.bundle import Bundle
+from edgezoo.errors import BundleError, SourceError
+from edgezoo.frame import Image
+from edgezoo.geometry import Placement
+from edgezoo.optional import require
+from edgezoo.results import Result
+from edgezoo.tasks import Ask, class_ids, task
+
+DOOR = "images"
+
+Picture: TypeAlias = "Image | str | Path"
+
+
+class Engine:
+    """One thread at a time; `fork` gives another thread its own. Results own their memory.
+
+    `engine(image)` takes a BGR uint8 (H, W, 3) array or a path and answers in source pixels; `engine([a, b])` runs
+    a batch. `prepare`, `infer` and `read` are the three stages of both, for whoever overlaps them.
+    """
+
+    def __init__(
+        self,
+        bundle: Bundle | str | Path,
+        *,
+        backend: str = "onnxruntime",
+        device: str = "cpu",
+        precision: str = "fp32",
+        threads: int | None = None,
+        score: float | None = None,
+        iou: float | None = None,
+        classes: Sequence[str] | None = None,
+        options: dict[str, Any] | None = None,
+    ) -> None:
+        """`score`, `iou` (0..1) and `classes` (names or numbers) say what of an answer is wanted.
+
+        Raises BundleError, BackendError, RequestError, MissingDependency.
+        """
+        self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
+        manifest = self.bundle.manifest
+        self.recipe, self.names = manifest.input, manifest.labels
+        self.artifact = self.bundle.artifact(precision)
+        chosen = None if classes is None else class_ids(self.names, classes)
+        self.ask = Ask(score=score, iou=iou, classes=chosen)
+        self._task = task(manifest.task)
+        self._how = (backend, device, dict(self.artifact.options) | (options or {}))
+        self._graph = self.bundle.read_graph(self.artifact)
+        self._open(threads)
+
+    def _open(self, threads: int | None) -> None:
+        backend, device, options = self._how
+        self.backend = open_backend(backend, self._graph, device=device, threads=threads, options=options)
+        self.runs = self.backend.runs
+        self._check_contract()
+
+    def _check_contract(self) -> None:
+        width, height = self.recipe.size_wh
+        door = self.backend.inputs
+        wanted = (self.bundle.manifest.batch, height, width, 3)
+        if len(door) != 1 or (door[0].name, door[0].dtype, door[0].shape) != (DOOR, "uint8", wanted):
+            raise BundleError(f"{self.artifact.file}: expected one input images uint8 {wanted}, got {door}")
+        there = {port.name for port in self.backend.outputs}
+        if there != set(self._task.OUTPUTS):
+            raise BundleError(f"{self.artifact.file}: expected outputs {self._task.OUTPUTS}, got {sorted(there)}")
+
+    @overload
+    def __call__(self, picture: Picture) -> Result: ...
+
+    @overload
+    def __call__(self, picture: Sequence[Picture]) -> list[Result]: ...
+
+    def __call__(self, picture: Picture | Sequence[Picture]) -> Result | list[Result]:
+        """Raises ShapeError for an array that is no image, SourceError for a path that is none."""
+        if isinstance(picture, (str, Path, np.ndarray)):
+            return self.batch([picture])[0]
+        return self.batch(picture)
+
+    def batch(self, pictures: Sequence[Picture]) -> list[Result]:
+        """One result per image, in order; a bundle of fixed batch size runs as often as it takes."""
+        images = [read_image(picture) if isinstance(picture, (str, Path)) else picture for picture in pictures]
+        step = self.bundle.manifest.batch or max(1, len(images))
+        results: list[Result] = []
+        for start in range(0, len(images), step):
+            array, placements = self.prepare(images[start : start + step])
+            results += self.read(self.infer(array), placements)
+        return results
+
+    def prepare(self, images: Sequence[Image]) -> tuple[npt.NDArray[np.uint8], list[Placement]]:
+        """Geometry: images as one uint8 (N, H, W, 3) array for the graph's door, and their ways home.
+
+        N is the number of images, or the bundle's fixed batch size, the last image repeated.
+        """
+        width, height = self.recipe.size_wh
+        array = np.empty((self.bundle.manifest.batch or len(images), height, width, 3), np.uint8)
+        placements = [self.recipe.place(image, out)[1] for image, out in zip(images, array)]
+        array[len(images) :] = array[len(images) - 1]
+        return array, placements
+
+    def infer(self, array: npt.NDArray[np.uint8]) -> Arrays:
+        """The graph's dense answers to a prepared batch. Raises BackendError."""
+        return self.backend.run({DOOR: array})
+
+    def read(self, outputs: Arrays, placements: Sequence[Placement]) -> list[Result]:
+        """Dense answers as results in source pixels, one per placement."""
+        return self._task.read(outputs, placements, self.names, self.ask)
+
+    def warm_up(self) -> None:
+        """Run once on a blank image: the first run of a runtime pays for its allocations."""
+        width, height = self.recipe.size_wh
+        self.infer(self.prepare([np.zeros((height, width, 3), np.uint8)])[0])
+
+    def fork(self, *, threads: int | None = None) -> Engine:
+        """An engine of its own over the same verified bytes, for another thread."""
+        twin = object.__new__(Engine)
+        twin.__dict__ = {**self.__dict__}
+        twin._open(threads)
+        return twin
+
+    def close(self) -> None:
+        self.backend.close()
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Engine({self.bundle.manifest.name} {self.artifact.precision}, {self.runs})"
+
+
+def read_image(path: str | Path) -> Image:
+    """A photo as BGR uint8 (H, W, 3), turned upright by its EXIF data. Raises SourceError."""
+    cv2 = require("cv2")
+    try:
+        data = np.fromfile(path, np.uint8)  # cv2.imread cannot open every path on Windows
+    except OSError as error:
+        raise SourceError(f"{path}: expected an image: {error.strerror}") from None
+    image: Image | None = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    if image is None:
+        raise SourceError(f"{path}: expected an image that OpenCV reads (JPEG, PNG, WebP, …), got something else")
+    return image

@@ -1,0 +1,187 @@
+"""Official files: fetched once, verified before they get their name, kept in the user's cache.
+
+`EDGEZOO_MIRROR` (a folder or a base URL) is asked before the network; its `SHA256SUMS` says what its files must
+hash to, and whoever sets the variable vouches for it. A mirror without such a line must hold the official bytes.
+`EDGEZOO_CACHE` moves the cache.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from edgezoo.cards import RemoteFile
+from edgezoo.errors import WeightsError
+
+RETRIES = 3
+TIMEOUT_S = 30
+
+
+class Progress(Protocol):
+    """What a fetch tells while it runs: bytes there so far, and in all where that is known."""
+
+    def __call__(self, name: str, done: int, total: int | None) -> None: ...
+
+
+def cache_folder() -> Path:
+    """Where downloads and bundles are kept: `EDGEZOO_CACHE`, or the system's place for caches."""
+    import platformdirs
+
+    return Path(os.environ.get("EDGEZOO_CACHE") or platformdirs.user_cache_dir("edgezoo", appauthor=False))
+
+
+def fetch(file: RemoteFile, *, progress: Progress | None = None) -> Path:
+    """A verified local copy of an official file; from the cache, the mirror or the network, in this order.
+
+    Raises WeightsError: it cannot be had, or is not what its hash says (then no copy is left behind).
+    """
+    mirror, expected, kept = _expectation(file)
+    if kept.is_file() and sha256_of(kept).startswith(expected):
+        return kept
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    with _partial(kept) as part:
+        origin = _bring(file, mirror, part, progress)
+        got = sha256_of(part)
+        if not got.startswith(expected):
+            raise WeightsError(
+                f"{file.name} from {origin}: expected SHA-256 {expected[:16]}…, got {got[:16]}…; "
+                "the file is damaged or not the official one, and was not kept"
+            )
+        os.replace(part, kept)
+    return kept
+
+
+def is_cached(file: RemoteFile) -> bool:
+    """Whether `fetch` has a copy already (its hash is checked then, not here)."""
+    return _expectation(file)[2].is_file()
+
+
+def sha256_of(path: Path) -> str:
+    """The file's SHA-256 in hexadecimal digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def _expectation(file: RemoteFile) -> tuple[str, str, Path]:
+    """The mirror or "", the hash to hold the file to, and where its copy is kept."""
+    mirror = os.environ.get("EDGEZOO_MIRROR", "").rstrip("/")
+    expected = _mirror_sums(mirror).get(file.name, file.sha256) if mirror else file.sha256
+    return mirror, expected, cache_folder() / "weights" / expected[:16] / file.name
+
+
+def _bring(file: RemoteFile, mirror: str, part: Path, progress: Progress | None) -> str:
+    """Put the file's bytes at `part`; where they came from."""
+    if mirror and "://" not in mirror:
+        source = Path(mirror) / file.name
+        if source.is_file():
+            _copy(source, part, file.name, progress)
+            return str(source)
+        if not Path(mirror).is_dir():
+            raise WeightsError(f"EDGEZOO_MIRROR: expected a folder or a URL, got {mirror!r}, which is not there")
+    elif mirror:
+        try:
+            _download(f"{mirror}/{file.name}", part, file, progress)
+            return mirror
+        except WeightsError as error:
+            if "404" not in str(error):
+                raise
+    _download(file.url, part, file, progress)
+    return file.url
+
+
+def _copy(source: Path, part: Path, name: str, progress: Progress | None) -> None:
+    total, done = source.stat().st_size, 0
+    with source.open("rb") as reader, part.open("wb") as writer:
+        while chunk := reader.read(1 << 20):
+            writer.write(chunk)
+            done += len(chunk)
+            if progress:
+                progress(name, done, total)
+
+
+def _download(url: str, part: Path, file: RemoteFile, progress: Progress | None) -> None:
+    """Download to `part`, going on where a broken connection stopped."""
+    import requests
+
+    reason: Exception | None = None
+    for _ in range(RETRIES):
+        start = part.stat().st_size if part.exists() else 0
+        try:
+            headers = {"Range": f"bytes={start}-"} if start else {}
+            with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_S) as answer:
+                if answer.status_code == 416:  # a part as long as the file, or longer: begin again
+                    part.unlink()
+                    continue
+                answer.raise_for_status()
+                start = start if answer.status_code == 206 else 0
+                length = answer.headers.get("Content-Length", "")
+                total = start + int(length) if length.isdecimal() else file.bytes
+                with part.open("ab" if start else "wb") as writer:
+                    for chunk in answer.iter_content(1 << 18):
+                        writer.write(chunk)
+                        if progress:
+                            progress(file.name, writer.tell(), total)
+                if total is None or part.stat().st_size >= total:
+                    return
+                reason = WeightsError(f"got {part.stat().st_size} of {total} bytes")
+        except requests.HTTPError as error:
+            raise WeightsError(f"{file.name}: {url} answered {error.response.status_code}; {CURE}") from None
+        except (requests.RequestException, OSError) as error:
+            reason = error
+    raise WeightsError(f"{file.name}: could not fetch {url} ({_short(reason)}); {CURE}") from None
+
+
+CURE = "check the network, or point EDGEZOO_MIRROR at a folder that holds the file"
+
+
+def _mirror_sums(mirror: str) -> dict[str, str]:
+    """The mirror's own SHA256SUMS, by file name; of a URL, the last one seen where it cannot be reached."""
+    if "://" not in mirror:
+        path = Path(mirror) / "SHA256SUMS"
+        return _parse_sums(path.read_text("utf-8")) if path.is_file() else {}
+    import requests
+
+    kept = cache_folder() / "mirrors" / hashlib.sha256(mirror.encode()).hexdigest()[:16]
+    try:
+        answer = requests.get(f"{mirror}/SHA256SUMS", timeout=TIMEOUT_S)
+        if not answer.ok:
+            return {}
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with _partial(kept) as part:
+            part.write_bytes(answer.content)
+            os.replace(part, kept)
+    except requests.RequestException:
+        pass
+    return _parse_sums(kept.read_text("utf-8")) if kept.is_file() else {}
+
+
+def _parse_sums(text: str) -> dict[str, str]:
+    rows = (line.split(maxsplit=1) for line in text.splitlines())
+    return {row[1].lstrip("*"): row[0].lower() for row in rows if len(row) == 2 and len(row[0]) == 64}
+
+
+@contextmanager
+def _partial(final: Path) -> Iterator[Path]:
+    """A name beside `final` to write to; whatever still has it at the end is removed."""
+    handle, name = tempfile.mkstemp(prefix=f".{final.name}.", suffix=".part", dir=final.parent)
+    os.close(handle)
+    try:
+        yield Path(name)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _short(error: Exception | None) -> str:
+    """The root of a chain of network errors, in a few words."""
+    while error is not None and (inner := error.__cause__ or error.__context__) is not None and isinstance(inner, Exception):
+        error = inner
+    return " ".join(str(error).split())[:120]
+
