@@ -1,0 +1,56 @@
+"""Options that several verbs share."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from edgezoo.address import parse_size
+from edgezoo.cli import show
+from edgezoo.engine import Engine
+from edgezoo.errors import RequestError
+
+
+def add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
+
+
+def add_runtime(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("how it runs")
+    group.add_argument("--backend", default="onnxruntime", help="runtime (default: %(default)s)")
+    group.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N; what is asked for runs, or nothing does (default: cpu)")
+    group.add_argument("--precision", default="fp32", help="which artifact of the bundle (default: %(default)s)")
+    group.add_argument("--threads", type=int, metavar="N", help="threads inside one run (default: the runtime's choice)")
+
+
+def add_wanted(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("what is wanted of the answer")
+    group.add_argument("--score", type=float, metavar="0..1", help="only what scores above this (detect: 0.25)")
+    group.add_argument("--iou", type=float, metavar="0..1", help="boxes that overlap by more are one object (detect: 0.45)")
+    group.add_argument("--classes", metavar="NAMES", help="only these, by name or number, separated by commas")
+    group.add_argument("--size", type=size, metavar="WxH", help="the network's input size in pixels, for a model's name")
+
+
+def size(text: str) -> tuple[int, int]:
+    """WIDTHxHEIGHT, for argparse."""
+    try:
+        return parse_size(text)
+    except RequestError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def open_engine(args: argparse.Namespace, **wanted: Any) -> Engine:
+    """The engine for a bundle, a name or a card, with progress where something is fetched or made."""
+    from edgezoo.loading import find_bundle
+
+    with show.steps() as (step, tell):
+        bundle = find_bundle(args.model, size_wh=getattr(args, "size", None), step=step, progress=tell)
+    return Engine(
+        bundle, backend=args.backend, device=args.device, precision=args.precision, threads=args.threads, **wanted
+    )
+
+
+def wanted(args: argparse.Namespace) -> dict[str, Any]:
+    """`--score`, `--iou` and `--classes` as the engine takes them."""
+    classes = None if args.classes is None else [word.strip() for word in args.classes.split(",") if word.strip()]
+    return {"score": args.score, "iou": args.iou, "classes": classes}

@@ -1,0 +1,180 @@
+"""The loop that `run` and `demo` share: a pipeline into sinks, with one line that lives and a table at the end."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+
+from rich.live import Live
+from rich.text import Text
+
+from edgezoo.cli import options, show
+from edgezoo.engine import Engine
+from edgezoo.errors import SinkError
+from edgezoo.frame import Event, Frame
+from edgezoo.latency import Profile
+from edgezoo.pipeline import Pipeline
+from edgezoo.results import Result
+from edgezoo.sinks import Sink, open_sink
+from edgezoo.sources import Source, open_source
+
+REFRESH_S = 0.1
+NO_DISPLAY = "no display here: numbers only; --sink out.mp4 records what a window would show"
+
+
+def arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--sink", action="append", default=[], metavar="SINK", dest="sinks",
+        help="window, out.mp4, out.jpg, results/, out.jsonl, - (JSON lines), null; again for more (default: a window)",
+    )  # fmt: skip
+    parser.add_argument("--frames", type=int, metavar="N", help="stop after N frames")
+    parser.add_argument("--corner", action="store_true", help="draw rate and frame age into a corner")
+    options.add_wanted(parser)
+    options.add_runtime(parser)
+    group = parser.add_argument_group("pipeline")
+    group.add_argument("--workers", type=int, default=1, metavar="N", help="N engines of one thread each: more frames per second")
+    group.add_argument("--batch", type=int, default=1, metavar="N", help="frames in one inference, across sources")
+    group.add_argument("--wait-ms", type=float, metavar="MS", help="how long a batch waits to be full")
+    group.add_argument("--max-age-ms", type=float, metavar="MS", help="drop live frames older than this before inference")
+    options.add_json(parser)
+
+
+def play(args: argparse.Namespace, addresses: Sequence[str]) -> int:
+    """Open the cheap and fragile things first: sinks, then a single source, then the engine."""
+    watch = _Watch(args)
+    with ExitStack() as stack:
+        sources: list[Source | str] = [open_source(addresses[0])] if len(addresses) == 1 else [*addresses]
+        for source in sources:
+            if not isinstance(source, str):
+                stack.callback(source.close)
+        watch.single = sources[0] if not isinstance(sources[0], str) else None
+        sinks = _open_sinks(args, watch)
+        for sink in sinks:
+            stack.callback(sink.close)
+        engine = stack.enter_context(options.open_engine(args, **options.wanted(args)))
+        pipeline = stack.enter_context(
+            Pipeline(
+                sources, engine, batch=args.batch, wait_ms=args.wait_ms, workers=args.workers, max_age_ms=args.max_age_ms,
+                on_event=lambda event: _on_event(event, sinks, watch),
+            )
+        )  # fmt: skip
+        watch.start(engine, pipeline)
+        try:
+            _loop(pipeline, sinks, watch, args.frames)
+        except KeyboardInterrupt:
+            show.err.print("[dim]stopped")
+        finally:
+            watch.stop()
+            pipeline.close()
+            if pipeline.profile.delivered:
+                _report(args, pipeline)
+    return 0
+
+
+def _loop(pipeline: Pipeline, sinks: list[Sink], watch: _Watch, limit: int | None) -> None:
+    for frame, result in pipeline:
+        for sink in sinks:
+            sink.write(frame, result)
+        watch.saw(frame, result)
+        if any(sink.done for sink in sinks) or pipeline.profile.delivered == limit:
+            return
+
+
+def _on_event(event: Event, sinks: list[Sink], watch: _Watch) -> None:
+    for sink in sinks:
+        sink.event(event)
+    if event.kind == "failed" and watch.single is None:
+        show.err.print(f"[yellow]{event.source}: {event.message}", soft_wrap=True)
+
+
+def _open_sinks(args: argparse.Namespace, watch: _Watch) -> list[Sink]:
+    source = watch.single
+    fps = source.fps if source is not None and not source.live else None
+    overlay = watch.corner if args.corner else None
+    if args.sinks:
+        return [open_sink(text, fps=fps, overlay=overlay) for text in args.sinks]
+    if watch.photos:
+        return []
+    try:
+        return [open_sink("window", overlay=overlay)]
+    except SinkError:
+        show.err.print(f"[dim]{NO_DISPLAY}")
+        return []
+
+
+class _Watch:
+    """The one updating line; for photos without a sink, a line each."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self._args = args
+        self.single: Source | None = None
+        self._profile = Profile()
+        self._live = Live(console=show.err, refresh_per_second=10, transient=True, auto_refresh=False)
+        self._shown = 0.0
+        self._last: Result | None = None
+        self._tells = False
+
+    @property
+    def photos(self) -> bool:
+        """Whether the one source is photos, which are looked at one by one."""
+        return self.single is not None and not self.single.live and self.single.fps is None
+
+    def start(self, engine: Engine, pipeline: Pipeline) -> None:
+        self._profile = pipeline.profile
+        self._tells = self.photos and not self._args.sinks and not self._args.json
+        show.err.print(f"[bold]{engine.bundle.manifest.title or engine.bundle.manifest.name}[/] {engine.artifact.precision}, {engine.runs}")
+        if show.err.is_terminal:
+            self._live.start()
+
+    def stop(self) -> None:
+        self._live.stop()
+
+    def saw(self, frame: Frame, result: Result) -> None:
+        if self._tells:
+            show.out.print(f"[bold]{frame.source}[/]  {_in_words(result)}", soft_wrap=True)
+        now = time.monotonic()
+        if now - self._shown >= REFRESH_S and self._live.is_started:
+            self._shown = now
+            self._live.update(Text(f"{self._numbers()}  {_in_words(result)}", overflow="ellipsis", no_wrap=True), refresh=True)
+
+    def corner(self, frame: Frame) -> str:
+        """The text that sinks draw into a corner."""
+        return f"{self._profile.fps:.1f} fps\nage {frame.age_ms:.0f} ms"
+
+    def _numbers(self) -> str:
+        profile = self._profile
+        total = getattr(self.single, "frames", None)
+        done = f"{profile.delivered}" if total is None else f"{profile.delivered}/{total}"
+        left = ""
+        if total and profile.fps:
+            minutes, seconds = divmod(round((total - profile.delivered) / profile.fps), 60)
+            left = f"  {minutes}:{seconds:02} left"
+        return (
+            f"{done} frames{left}  {profile.fps:.1f} fps  age {profile.age.percentile(50):.0f} / {profile.age.percentile(99):.0f} ms"
+            f"  infer {profile.stages['infer'].percentile(50):.1f} ms  dropped {profile.dropped_in_all}"
+        )
+
+
+def _in_words(result: Result) -> str:
+    words = repr(result)
+    return words[words.index("(") + 1 : -1]
+
+
+def _report(args: argparse.Namespace, pipeline: Pipeline) -> None:
+    profile = pipeline.profile
+    for name in pipeline.stuck:
+        show.err.print(f"[yellow]{name}: still held by its driver; left behind")
+    if args.json:
+        show.print_json(profile.to_dict())
+        return
+    table = show.table("ms", "p50", "p90", "p99", "max", right=("p50", "p90", "p99", "max"))
+    rows = {**profile.stages, "frame age": profile.age}
+    for name, stage in rows.items():
+        figures = [f"{stage.percentile(percent):.2f}" for percent in (50, 90, 99)]
+        table.add_row(f"[bold]{name}" if name == "frame age" else name, *figures, f"{stage.max_ms:.2f}")
+    show.err.print(table)
+    reasons = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in profile.dropped.items() if count)
+    told = f"{profile.delivered} frames delivered of {profile.grabbed}, {profile.fps:.1f} fps"
+    show.err.print(told + (f"; dropped: {reasons}" if reasons else "") + (f"; failed: {profile.failed}" if profile.failed else ""))

@@ -1,0 +1,97 @@
+"""What a person sees: consoles, tables, progress with an ETA. Results go to stdout, the rest to stderr."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.table import Table
+
+out = Console(highlight=False)
+err = Console(stderr=True, highlight=False)
+
+
+class Step(Protocol):
+    def __call__(self, text: str) -> None: ...
+
+
+class Count(Protocol):
+    def __call__(self, done: int, total: int) -> None: ...
+
+
+class Bytes(Protocol):
+    def __call__(self, name: str, done: int, total: int | None) -> None: ...
+
+
+def table(*columns: str, right: tuple[str, ...] = (), title: str | None = None) -> Table:
+    """An empty table in the house's look."""
+    made = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", title_style="bold", pad_edge=False)
+    for column in columns:
+        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
+    return made
+
+
+def print_json(data: dict[str, Any]) -> None:
+    json.dump(data, sys.stdout, indent=1, ensure_ascii=False)
+    print()
+
+
+@contextmanager
+def downloading() -> Iterator[Bytes]:
+    """A bar per file with size, speed and ETA."""
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(),
+        console=err, transient=True,
+    ) as progress:
+        bars: dict[str, Any] = {}
+
+        def tell(name: str, done: int, total: int | None) -> None:
+            if name not in bars:
+                bars[name] = progress.add_task(name, total=total)
+            progress.update(bars[name], completed=done, total=total)
+
+        yield tell
+
+
+@contextmanager
+def counting(what: str) -> Iterator[Count]:
+    """A bar over a known number of things, with ETA."""
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=err, transient=True
+    ) as progress:
+        bar = progress.add_task(what, total=None)
+        yield lambda done, total: progress.update(bar, completed=done, total=total)
+
+
+@contextmanager
+def steps() -> Iterator[tuple[Step, Bytes]]:
+    """A line that says what is being done, with a bar for what is being fetched."""
+    with Progress(TextColumn("[cyan]{task.description}"), TextColumn("{task.fields[told]}"), console=err, transient=True) as progress:
+        line = progress.add_task("", total=None, told="")
+
+        def step(text: str) -> None:
+            progress.update(line, description=text, told="")
+            if not err.is_terminal:
+                err.print(text)
+
+        def tell(name: str, done: int, total: int | None) -> None:
+            part = f" of {total / 1e6:.1f} MB, {100 * done // total} %" if total else " MB"
+            progress.update(line, told=f"{done / 1e6:.1f}{part}")
+
+        yield step, tell
+
+
+def short(path: str | Path) -> str:
+    """A path from here where that is shorter."""
+    try:
+        near = str(Path(path).resolve().relative_to(Path.cwd()))
+    except ValueError:
+        return str(path)
+    return near if len(near) < len(str(path)) else str(path)
