@@ -77,6 +77,11 @@ class Manifest:
     title: str = ""
     origin: str = ""
 
+    @property
+    def files(self) -> list[Artifact | HashedFile]:
+        """Everything that stands beside `bundle.json`."""
+        return [*self.artifacts, self.golden, self.notice]
+
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False) + "\n"
 
@@ -94,7 +99,7 @@ class Bundle:
         folder = Path(folder)
         manifest = _read_manifest(folder)
         bundle = cls(folder, manifest)
-        for entry in (*manifest.artifacts, manifest.golden, manifest.notice):
+        for entry in manifest.files:
             bundle.read_bytes(entry)
         return bundle
 
@@ -130,7 +135,9 @@ class Bundle:
         except ValueError:
             raise BundleError(f"{self.folder / artifact.file}: expected an ONNX graph, got something else") from None
         if place is not None:
-            raise BundleError(f"{self.folder / artifact.file}: expected all weights inside, but some are in {place!r}; refused")
+            raise BundleError(
+                f"{self.folder / artifact.file}: expected all weights inside, but some are in {place!r}; refused"
+            )
         return data
 
     def read_golden(self) -> dict[str, npt.NDArray[Any]]:
@@ -180,12 +187,12 @@ def _read_manifest(folder: Path) -> Manifest:
         raise BundleError(f"{path}: {' '.join(str(error).split())}") from None
     if not manifest.artifacts or not manifest.labels:
         raise BundleError(f"{path}: expected artifacts and labels, got none")
-    for entry in (*manifest.artifacts, manifest.golden, manifest.notice):
+    for entry in manifest.files:
         _check_inside(folder, entry.file)
     return manifest
 
 
 def _check_inside(folder: Path, name: str) -> None:
-    plain = name not in ("", ".", "..") and not set(name) & set('/\\:\0')
+    plain = name not in ("", ".", "..") and not set(name) & set("/\\:\0")
     if not plain or (folder / name).resolve().parent != folder.resolve():
         raise BundleError(f"{folder}: refused: {MANIFEST} names {name!r}, which is not a plain file of this folder")

@@ -19,7 +19,9 @@ else:
     import tomli as tomllib
 
 # SPDX names whose terms let a product ship without opening its own source.
-PERMISSIVE = frozenset({"Apache-2.0", "MIT", "BSD-2-Clause", "BSD-3-Clause", "ISC", "Unlicense", "CC0-1.0", "CC-BY-4.0", "Zlib"})
+PERMISSIVE = frozenset(
+    {"Apache-2.0", "MIT", "BSD-2-Clause", "BSD-3-Clause", "ISC", "Unlicense", "CC0-1.0", "CC-BY-4.0", "Zlib"}
+)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -131,9 +133,15 @@ class Card:
     def label_names(self) -> tuple[str, ...]:
         """All class names. Raises CardError."""
         place = self.path.parent if self.path else zoo_folder()
-        path = zoo_folder() / "labels" / f"{self.labels}.txt" if re.fullmatch(r"[\w-]+", self.labels) else place / self.labels
+        path = (
+            zoo_folder() / "labels" / f"{self.labels}.txt"
+            if re.fullmatch(r"[\w-]+", self.labels)
+            else place / self.labels
+        )
         if not path.is_file():
-            raise CardError(f"{self.path or self.name}: labels = {self.labels!r}: expected a text file, one name a line, at {path}")
+            raise CardError(
+                f"{self.path or self.name}: labels = {self.labels!r}: expected a text file, one name a line, at {path}"
+            )
         return read_labels(path)
 
 
@@ -156,7 +164,9 @@ def read_card(name_or_path: str | Path) -> Card:
     if path.suffix != ".toml":
         path = zoo_folder() / f"{text}.toml"
         if text not in names():
-            raise UnknownName("model", text, names(), cure="(edgezoo list shows all; a path to a card or bundle works too)")
+            raise UnknownName(
+                "model", text, names(), cure="(edgezoo list shows all; a path to a card or bundle works too)"
+            )
     try:
         data = tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:

@@ -21,7 +21,7 @@ from edgezoo.tasks import Ask, class_ids, task
 
 DOOR = "images"
 
-Picture: TypeAlias = "Image | str | Path"
+Picture: TypeAlias = "npt.NDArray[Any] | str | Path"
 
 
 class Engine:
@@ -76,7 +76,7 @@ class Engine:
             raise BundleError(f"{self.artifact.file}: expected outputs {self._task.OUTPUTS}, got {sorted(there)}")
 
     @overload
-    def __call__(self, picture: Picture) -> Result: ...
+    def __call__(self, picture: Picture) -> Result: ...  # type: ignore[overload-overlap]
 
     @overload
     def __call__(self, picture: Sequence[Picture]) -> list[Result]: ...
@@ -128,13 +128,21 @@ class Engine:
         twin._open(threads)
         return twin
 
+    def asking(self, ask: Ask) -> Engine:
+        """This engine, wanting something else of an answer; the opened graph is shared, closing one closes both."""
+        twin = object.__new__(Engine)
+        twin.__dict__ = {**self.__dict__, "ask": ask}
+        return twin
+
     def close(self) -> None:
         self.backend.close()
 
     def __enter__(self) -> Engine:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def __repr__(self) -> str:

@@ -64,7 +64,9 @@ def check_image(image: object) -> Image:
         cure = "; try (image * 255).astype('uint8')" if image.dtype.kind == "f" else ""
         raise ShapeError(f"expected a uint8 image, got {image.dtype}{cure}")
     if image.ndim == 2 or (image.ndim == 3 and image.shape[2] == 1):
-        raise ShapeError(f"expected a BGR image (H, W, 3), got grey {image.shape}; try cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)")
+        raise ShapeError(
+            f"expected a BGR image (H, W, 3), got grey {image.shape}; try cv2.cvtColor(image, cv2.COLOR_GRAY2BGR)"
+        )
     if image.ndim == 3 and image.shape[2] == 4:
         raise ShapeError(f"expected a BGR image (H, W, 3), got {image.shape}; try image[..., :3]")
     if image.ndim != 3 or image.shape[2] != 3 or 0 in image.shape:

@@ -23,7 +23,9 @@ class Placement:
     source_wh: tuple[int, int]
 
     @classmethod
-    def of(cls, *, scale_xy: tuple[float, float], shift_xy: tuple[float, float], source_wh: tuple[int, int]) -> Placement:
+    def of(
+        cls, *, scale_xy: tuple[float, float], shift_xy: tuple[float, float], source_wh: tuple[int, int]
+    ) -> Placement:
         (sx, sy), (tx, ty) = scale_xy, shift_xy
         return cls(np.array([[sx, 0, tx], [0, sy, ty], [0, 0, 1]], np.float64), source_wh)
 
@@ -60,7 +62,9 @@ def iou(a_xyxy: Boxes, b_xyxy: Boxes) -> npt.NDArray[np.float32]:
     return np.asarray(intersection / np.maximum(union, np.finfo(np.float32).tiny), np.float32)
 
 
-def nms(boxes_xyxy: Boxes, scores: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], *, iou_above: float) -> npt.NDArray[np.int64]:
+def nms(
+    boxes_xyxy: Boxes, scores: npt.NDArray[np.float32], labels: npt.NDArray[np.int64], *, iou_above: float
+) -> npt.NDArray[np.int64]:
     """Greedy, class-aware non-maximum suppression; indices of the survivors, best score first.
 
     Equal scores keep the order they came in. Two ways, both over boxes sorted by class and score: a round

@@ -28,7 +28,9 @@ def outside_data(data: bytes) -> str | None:
     model = parse(data)
     graphs = [model.graph]
     if model.functions:
-        attributes = (attribute for function in model.functions for node in function.node for attribute in node.attribute)
+        attributes = (
+            attribute for function in model.functions for node in function.node for attribute in node.attribute
+        )
         for attribute in attributes:
             graphs += [attribute.g, *attribute.graphs]
             if place := _outside(attribute.t) or next(filter(None, map(_outside, attribute.tensors)), None):

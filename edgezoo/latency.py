@@ -48,7 +48,9 @@ class Distribution:
         """n, p50, p90, p99, max and mean in ms."""
         figures = {f"p{percent}_ms": self.percentile(percent) for percent in (50, 90, 99)}
         mean = self.sum_ms / self.n if self.n else 0.0
-        rounded = {name: round(value, 4) for name, value in (figures | {"max_ms": self.max_ms, "mean_ms": mean}).items()}
+        rounded = {
+            name: round(value, 4) for name, value in (figures | {"max_ms": self.max_ms, "mean_ms": mean}).items()
+        }
         return {"n": self.n, **rounded}
 
 

@@ -46,15 +46,18 @@ def find_bundle(
     step: Callable[[str], None] = lambda text: None,
     progress: Progress | None = None,
 ) -> Bundle:
-    """The bundle in a folder; for a name or a card the one in the cache, made there from the official `.onnx` if need be.
+    """The bundle in a folder; for a name or a card the one in the cache, made there from the `.onnx` if need be.
 
-    Needs no torch. Raises BundleError, UnknownName, WeightsError, and RequestError where only `edgezoo convert` can make it.
+    Needs no torch. Raises BundleError, UnknownName, WeightsError, and RequestError where only `edgezoo convert`
+    can make it.
     """
     if is_bundle(what) or Path(what).is_dir():
         bundle = Bundle.open(what)
         if size_wh not in (None, bundle.manifest.input.size_wh):
             width, height = bundle.manifest.input.size_wh
-            raise RequestError(f"{what}: this bundle takes {width}x{height} px; another size needs `edgezoo convert --size`")
+            raise RequestError(
+                f"{what}: this bundle takes {width}x{height} px; another size needs `edgezoo convert --size`"
+            )
         return bundle
     card = read_card(what)
     folder = _cached(card, size_wh)

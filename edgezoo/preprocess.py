@@ -20,7 +20,12 @@ from edgezoo.optional import require
 Fit = Literal["stretch", "letterbox", "crop"]
 Interpolation = Literal["nearest", "bilinear", "bicubic", "area"]
 
-_CV2_INTERPOLATION = {"nearest": "INTER_NEAREST", "bilinear": "INTER_LINEAR", "bicubic": "INTER_CUBIC", "area": "INTER_AREA"}
+_CV2_INTERPOLATION = {
+    "nearest": "INTER_NEAREST",
+    "bilinear": "INTER_LINEAR",
+    "bicubic": "INTER_CUBIC",
+    "area": "INTER_AREA",
+}
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -30,7 +35,7 @@ class Preprocess:
     size_wh: tuple[int, int]
     """Width and height of the network's input in pixels."""
     fit: Fit
-    """`stretch` fills the input; `letterbox` keeps the aspect and pads; `crop` takes a centred part of the input's aspect."""
+    """`stretch` fills the input; `letterbox` keeps the aspect and pads; `crop` takes a part from the centre."""
     align: Literal["top-left", "center"] = "top-left"
     """Where `letterbox` puts the image."""
     pad: int = 114
@@ -89,13 +94,13 @@ class Preprocess:
         pixels = placed.astype(np.float32)
         if self.color == "RGB":
             pixels = pixels[..., ::-1]
-        scaled = (pixels - np.float32(self.mean)) * self.inverse_std
+        scaled = (pixels - np.array(self.mean, np.float32)) * self.inverse_std
         return np.ascontiguousarray(scaled.transpose(2, 0, 1))
 
     @property
     def inverse_std(self) -> npt.NDArray[np.float32]:
         """(3,) the float32 factors that stand for the division by `std`, here and in every graph."""
-        return (1.0 / np.float64(self.std)).astype(np.float32)
+        return np.array([1 / value for value in self.std], np.float32)
 
     def _window(self, width: int, height: int) -> tuple[int, int, int, int]:
         """x, y, width, height of the part of the source that is used."""

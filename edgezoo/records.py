@@ -24,7 +24,7 @@ class RecordError(ValueError):
 def read(kind: type[T], data: object, *, where: str = "") -> T:
     """An instance of the dataclass `kind` from parsed TOML or JSON. Raises RecordError.
 
-    Fields may be str, int, float, bool, Literal, tuples, mappings from str, other dataclasses, and any of these or None.
+    Fields may be str, int, float, bool, Literal, tuples, mappings from str, other dataclasses; any may be None.
     """
     if not isinstance(data, Mapping):
         raise RecordError(f"{where or 'the file'}: expected a table, got {_shown(data)}")
@@ -61,14 +61,16 @@ def _value(hint: Any, value: object, where: str) -> Any:
         if args[-1] is Ellipsis:
             return tuple(_value(args[0], item, f"{where}[{i}]") for i, item in enumerate(value))
         if len(value) == len(args):
-            return tuple(_value(arg, item, f"{where}[{i}]") for i, (arg, item) in enumerate(zip(args, value, strict=True)))
+            return tuple(
+                _value(arg, item, f"{where}[{i}]") for i, (arg, item) in enumerate(zip(args, value, strict=True))
+            )
     elif origin in (dict, Mapping) and isinstance(value, Mapping):
         return {str(key): _value(args[1], item, _join(where, str(key))) for key, item in value.items()}
     elif origin is Literal and value in args:
         return value
     elif hint is float and isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
         return float(value)
-    elif hint in (str, int, bool) and type(value) is hint or hint in (Any, object):
+    elif (hint in (str, int, bool) and type(value) is hint) or hint in (Any, object):
         return value
     raise RecordError(f"{where}: expected {_wanted(hint)}, got {_shown(value)}")
 
@@ -78,7 +80,11 @@ def _wanted(hint: Any) -> str:
     if origin is Literal:
         return " or ".join(repr(arg) for arg in args)
     if origin is tuple:
-        return f"a list of {_wanted(args[0])}" if args[-1] is Ellipsis else f"a list of {len(args)}: {', '.join(map(_wanted, args))}"
+        return (
+            f"a list of {_wanted(args[0])}"
+            if args[-1] is Ellipsis
+            else f"a list of {len(args)}: {', '.join(map(_wanted, args))}"
+        )
     if origin in (Union, types.UnionType):
         return " or ".join(_wanted(arg) for arg in args if arg is not type(None))
     if dataclasses.is_dataclass(hint) or origin in (dict, Mapping):

@@ -84,7 +84,9 @@ class Detections:
 
     def __iter__(self) -> Iterator[tuple[str, float, tuple[float, float, float, float]]]:
         """Triples of name, score and box (x1, y1, x2, y2)."""
-        for box, score, class_id in zip(self.boxes_xyxy.tolist(), self.scores.tolist(), self.class_ids.tolist(), strict=True):
+        for box, score, class_id in zip(
+            self.boxes_xyxy.tolist(), self.scores.tolist(), self.class_ids.tolist(), strict=True
+        ):
             yield name_of(self.names, class_id), score, (box[0], box[1], box[2], box[3])
 
     def to_dict(self) -> dict[str, Any]:

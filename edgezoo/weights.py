@@ -87,13 +87,10 @@ def _bring(file: RemoteFile, mirror: str, part: Path, progress: Progress | None)
         if not Path(mirror).is_dir():
             raise WeightsError(f"EDGEZOO_MIRROR: expected a folder or a URL, got {mirror!r}, which is not there")
     elif mirror:
-        try:
-            _download(f"{mirror}/{file.name}", part, file, progress)
+        if _download(f"{mirror}/{file.name}", part, file, progress):
             return mirror
-        except WeightsError as error:
-            if "404" not in str(error):
-                raise
-    _download(file.url, part, file, progress)
+    if not _download(file.url, part, file, progress):
+        raise WeightsError(f"{file.name}: {file.url} is not there any more; {CURE}")
     return file.url
 
 
@@ -107,8 +104,8 @@ def _copy(source: Path, part: Path, name: str, progress: Progress | None) -> Non
                 progress(name, done, total)
 
 
-def _download(url: str, part: Path, file: RemoteFile, progress: Progress | None) -> None:
-    """Download to `part`, going on where a broken connection stopped."""
+def _download(url: str, part: Path, file: RemoteFile, progress: Progress | None) -> bool:
+    """Download to `part`, going on where a broken connection stopped; False where there is no such file."""
     import requests
 
     reason: Exception | None = None
@@ -120,6 +117,8 @@ def _download(url: str, part: Path, file: RemoteFile, progress: Progress | None)
                 if answer.status_code == 416:  # a part as long as the file, or longer: begin again
                     part.unlink()
                     continue
+                if answer.status_code == 404:
+                    return False
                 answer.raise_for_status()
                 start = start if answer.status_code == 206 else 0
                 length = answer.headers.get("Content-Length", "")
@@ -130,10 +129,10 @@ def _download(url: str, part: Path, file: RemoteFile, progress: Progress | None)
                         if progress:
                             progress(file.name, writer.tell(), total)
                 if total is None or part.stat().st_size >= total:
-                    return
+                    return True
                 reason = WeightsError(f"got {part.stat().st_size} of {total} bytes")
         except requests.HTTPError as error:
-            raise WeightsError(f"{file.name}: {url} answered {error.response.status_code}; {CURE}") from None
+            raise WeightsError(f"{file.name}: {url} answered {_short(error)[:40]}; {CURE}") from None
         except (requests.RequestException, OSError) as error:
             reason = error
     raise WeightsError(f"{file.name}: could not fetch {url} ({_short(reason)}); {CURE}") from None
@@ -181,7 +180,10 @@ def _partial(final: Path) -> Iterator[Path]:
 
 def _short(error: Exception | None) -> str:
     """The root of a chain of network errors, in a few words."""
-    while error is not None and (inner := error.__cause__ or error.__context__) is not None and isinstance(inner, Exception):
+    while (
+        error is not None
+        and (inner := error.__cause__ or error.__context__) is not None
+        and isinstance(inner, Exception)
+    ):
         error = inner
     return " ".join(str(error).split())[:120]
-

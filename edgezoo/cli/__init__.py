@@ -22,7 +22,9 @@ VERBS = ("list", "info", "pull", "convert", "card", "run", "demo", "eval", "veri
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; the exit code."""
-    parser = argparse.ArgumentParser(prog="edgezoo", description="Convert models with proof, run them live, know the latency.")
+    parser = argparse.ArgumentParser(
+        prog="edgezoo", description="Convert models with proof, run them live, know the latency."
+    )
     parser.add_argument("--version", action="version", version=f"edgezoo {__version__}")
     verbs = parser.add_subparsers(title="verbs", dest="verb", metavar="VERB", required=True)
     for name in VERBS:

@@ -14,13 +14,23 @@ HELP = "Convert a model to a bundle that runs anywhere, and measure that it stil
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="a name of the zoo, a card.toml, or an .onnx")
-    parser.add_argument("-o", "--out", metavar="DIR", type=Path, help="the bundle's folder (default: the model's name, here)")
-    parser.add_argument("--weights", metavar="FILE", type=Path, help="a checkpoint (.pth, .safetensors) or .onnx of your own")
+    parser.add_argument(
+        "-o", "--out", metavar="DIR", type=Path, help="the bundle's folder (default: the model's name, here)"
+    )
+    parser.add_argument(
+        "--weights", metavar="FILE", type=Path, help="a checkpoint (.pth, .safetensors) or .onnx of your own"
+    )
     parser.add_argument("--labels", metavar="FILE", type=Path, help="class names of your own, one a line")
     parser.add_argument("--size", type=options.size, metavar="WxH", help="the network's input size in pixels")
-    parser.add_argument("--batch", metavar="N|dynamic", type=_batch, help="batch size (default: dynamic where that can be proved)")
-    parser.add_argument("--images", metavar="DIR", type=Path, help="measure the agreement on up to 16 photos of this folder")
-    parser.add_argument("--allow", choices=("permissive",), help="refuse models whose code or weights are not under such a licence")
+    parser.add_argument(
+        "--batch", metavar="N|dynamic", type=_batch, help="batch size (default: dynamic where that can be proved)"
+    )
+    parser.add_argument(
+        "--images", metavar="DIR", type=Path, help="measure the agreement on up to 16 photos of this folder"
+    )
+    parser.add_argument(
+        "--allow", choices=("permissive",), help="refuse models whose code or weights are not under such a licence"
+    )
     options.add_json(parser)
 
 
@@ -46,21 +56,26 @@ def run(args: argparse.Namespace) -> int:
     manifest = bundle.manifest
     artifact = manifest.artifacts[0]
     if args.json:
-        show.print_json({
-            "bundle": str(bundle.folder),
-            "name": manifest.name,
-            "precision": artifact.precision,
-            "batch": manifest.batch or "dynamic",
-            "agreement": artifact.agreement,
-        })
+        show.print_json(
+            {
+                "bundle": str(bundle.folder),
+                "name": manifest.name,
+                "precision": artifact.precision,
+                "batch": manifest.batch or "dynamic",
+                "agreement": artifact.agreement,
+            }
+        )
         return 0
     agreement = dict(artifact.agreement)
     against, images, kind = agreement.pop("against"), agreement.pop("images"), agreement.pop("kind")
     batches = agreement.pop("batches", None)
-    told = ", ".join(f"{name.replace('_px', ' (px)').replace('_', ' ')} {value:.2g}" for name, value in agreement.items())
+    told = ", ".join(
+        f"{name.replace('_px', ' (px)').replace('_', ' ')} {value:.2g}" for name, value in agreement.items()
+    )
     width, height = manifest.input.size_wh
     sizes = f"any size, proved at {batches}" if batches else f"fixed at {manifest.batch}"
-    show.out.print(f"[green]✓[/] [bold]{show.short(bundle.folder)}[/]  {manifest.title or manifest.name}, {width}x{height}, {artifact.precision}")
+    made = f"{manifest.title or manifest.name}, {width}x{height}, {artifact.precision}"
+    show.out.print(f"[green]✓[/] [bold]{show.short(bundle.folder)}[/]  {made}")
     show.out.print(f"  agrees with {against} on {images} {kind}; largest differences: {told}")
     show.out.print(f"  batch: {sizes}")
     show.out.print(f"  [dim]next: edgezoo run {show.short(bundle.folder)} SOURCE")

@@ -10,8 +10,12 @@ HELP = "See it work: a camera, YOLOX-Nano, and a window with boxes and latency."
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("sources", nargs="*", metavar="SOURCE", help="anything that `edgezoo run` takes (default: camera:0)")
-    parser.add_argument("--model", default="yolox_nano", help="a model's name or a bundle's folder (default: %(default)s)")
+    parser.add_argument(
+        "sources", nargs="*", metavar="SOURCE", help="anything that `edgezoo run` takes (default: camera:0)"
+    )
+    parser.add_argument(
+        "--model", default="yolox_nano", help="a model's name or a bundle's folder (default: %(default)s)"
+    )
     play.arguments(parser)
     parser.set_defaults(corner=True)
 

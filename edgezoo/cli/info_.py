@@ -55,7 +55,9 @@ def _of_card_rows(card: Card) -> Iterator[tuple[str, str]]:
 
 def _input_rows(holder: object) -> Iterator[tuple[str, str]]:
     recipe = holder.input  # type: ignore[attr-defined]
-    how = {"crop": f"centre, {recipe.crop:.3g} of the short side", "letterbox": f"{recipe.align} on {recipe.pad}"}.get(recipe.fit, "")
+    how = {"crop": f"centre, {recipe.crop:.3g} of the short side", "letterbox": f"{recipe.align} on {recipe.pad}"}.get(
+        recipe.fit, ""
+    )
     width, height = recipe.size_wh
     yield "input", f"{width}x{height} {recipe.color}, {recipe.fit} {how}".rstrip()
     yield "", f"{recipe.interpolation}; mean {list(recipe.mean)}, std {list(recipe.std)} of 0..255"
@@ -71,5 +73,8 @@ def _of_bundle_rows(manifest: object) -> Iterator[tuple[str, str]]:
     for artifact in manifest.artifacts:
         tools = ", ".join(f"{name} {version}" for name, version in artifact.tools.items())
         agreement = ", ".join(f"{name} {value}" for name, value in artifact.agreement.items())
-        yield artifact.precision, f"{artifact.file}\nfrom {artifact.source.get('file')}\nagreement: {agreement}\n[dim]{tools}"
+        yield (
+            artifact.precision,
+            f"{artifact.file}\nfrom {artifact.source.get('file')}\nagreement: {agreement}\n[dim]{tools}",
+        )
     yield "licence", f"code {manifest.licence.code}, weights {manifest.licence.weights}\ndata: {manifest.licence.data}"

@@ -12,7 +12,9 @@ HELP = "List the models of the zoo, with task, licence and published accuracy."
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--task", choices=("classify", "detect"), help="only models for this task")
-    parser.add_argument("--allow", choices=("permissive",), help="only models whose code and weights are under such a licence")
+    parser.add_argument(
+        "--allow", choices=("permissive",), help="only models whose code and weights are under such a licence"
+    )
     options.add_json(parser)
 
 

@@ -18,17 +18,25 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 def add_runtime(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("how it runs")
     group.add_argument("--backend", default="onnxruntime", help="runtime (default: %(default)s)")
-    group.add_argument("--device", default="cpu", help="cpu, cuda or cuda:N; what is asked for runs, or nothing does (default: cpu)")
+    group.add_argument(
+        "--device", default="cpu", help="cpu, cuda or cuda:N; what is asked for runs, or nothing does (default: cpu)"
+    )
     group.add_argument("--precision", default="fp32", help="which artifact of the bundle (default: %(default)s)")
-    group.add_argument("--threads", type=int, metavar="N", help="threads inside one run (default: the runtime's choice)")
+    group.add_argument(
+        "--threads", type=int, metavar="N", help="threads inside one run (default: the runtime's choice)"
+    )
 
 
 def add_wanted(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("what is wanted of the answer")
     group.add_argument("--score", type=float, metavar="0..1", help="only what scores above this (detect: 0.25)")
-    group.add_argument("--iou", type=float, metavar="0..1", help="boxes that overlap by more are one object (detect: 0.45)")
+    group.add_argument(
+        "--iou", type=float, metavar="0..1", help="boxes that overlap by more are one object (detect: 0.45)"
+    )
     group.add_argument("--classes", metavar="NAMES", help="only these, by name or number, separated by commas")
-    group.add_argument("--size", type=size, metavar="WxH", help="the network's input size in pixels, for a model's name")
+    group.add_argument(
+        "--size", type=size, metavar="WxH", help="the network's input size in pixels, for a model's name"
+    )
 
 
 def size(text: str) -> tuple[int, int]:

@@ -34,10 +34,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     options.add_wanted(parser)
     options.add_runtime(parser)
     group = parser.add_argument_group("pipeline")
-    group.add_argument("--workers", type=int, default=1, metavar="N", help="N engines of one thread each: more frames per second")
+    group.add_argument(
+        "--workers", type=int, default=1, metavar="N", help="N engines of one thread each: more frames per second"
+    )
     group.add_argument("--batch", type=int, default=1, metavar="N", help="frames in one inference, across sources")
     group.add_argument("--wait-ms", type=float, metavar="MS", help="how long a batch waits to be full")
-    group.add_argument("--max-age-ms", type=float, metavar="MS", help="drop live frames older than this before inference")
+    group.add_argument(
+        "--max-age-ms", type=float, metavar="MS", help="drop live frames older than this before inference"
+    )
     options.add_json(parser)
 
 
@@ -56,10 +60,15 @@ def play(args: argparse.Namespace, addresses: Sequence[str]) -> int:
         engine = stack.enter_context(options.open_engine(args, **options.wanted(args)))
         pipeline = stack.enter_context(
             Pipeline(
-                sources, engine, batch=args.batch, wait_ms=args.wait_ms, workers=args.workers, max_age_ms=args.max_age_ms,
+                sources,
+                engine,
+                batch=args.batch,
+                wait_ms=args.wait_ms,
+                workers=args.workers,
+                max_age_ms=args.max_age_ms,
                 on_event=lambda event: _on_event(event, sinks, watch),
             )
-        )  # fmt: skip
+        )
         watch.start(engine, pipeline)
         try:
             _loop(pipeline, sinks, watch, args.frames)
@@ -124,7 +133,8 @@ class _Watch:
     def start(self, engine: Engine, pipeline: Pipeline) -> None:
         self._profile = pipeline.profile
         self._tells = self.photos and not self._args.sinks and not self._args.json
-        show.err.print(f"[bold]{engine.bundle.manifest.title or engine.bundle.manifest.name}[/] {engine.artifact.precision}, {engine.runs}")
+        manifest = engine.bundle.manifest
+        show.err.print(f"[bold]{manifest.title or manifest.name}[/] {engine.artifact.precision}, {engine.runs}")
         if show.err.is_terminal:
             self._live.start()
 
@@ -137,7 +147,9 @@ class _Watch:
         now = time.monotonic()
         if now - self._shown >= REFRESH_S and self._live.is_started:
             self._shown = now
-            self._live.update(Text(f"{self._numbers()}  {_in_words(result)}", overflow="ellipsis", no_wrap=True), refresh=True)
+            self._live.update(
+                Text(f"{self._numbers()}  {_in_words(result)}", overflow="ellipsis", no_wrap=True), refresh=True
+            )
 
     def corner(self, frame: Frame) -> str:
         """The text that sinks draw into a corner."""
@@ -151,9 +163,10 @@ class _Watch:
         if total and profile.fps:
             minutes, seconds = divmod(round((total - profile.delivered) / profile.fps), 60)
             left = f"  {minutes}:{seconds:02} left"
+        age, infer = profile.age, profile.stages["infer"]
         return (
-            f"{done} frames{left}  {profile.fps:.1f} fps  age {profile.age.percentile(50):.0f} / {profile.age.percentile(99):.0f} ms"
-            f"  infer {profile.stages['infer'].percentile(50):.1f} ms  dropped {profile.dropped_in_all}"
+            f"{done} frames{left}  {profile.fps:.1f} fps  age {age.percentile(50):.0f} / {age.percentile(99):.0f} ms"
+            f"  infer {infer.percentile(50):.1f} ms  dropped {profile.dropped_in_all}"
         )
 
 
@@ -177,4 +190,6 @@ def _report(args: argparse.Namespace, pipeline: Pipeline) -> None:
     show.err.print(table)
     reasons = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in profile.dropped.items() if count)
     told = f"{profile.delivered} frames delivered of {profile.grabbed}, {profile.fps:.1f} fps"
-    show.err.print(told + (f"; dropped: {reasons}" if reasons else "") + (f"; failed: {profile.failed}" if profile.failed else ""))
+    show.err.print(
+        told + (f"; dropped: {reasons}" if reasons else "") + (f"; failed: {profile.failed}" if profile.failed else "")
+    )

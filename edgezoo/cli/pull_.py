@@ -15,7 +15,9 @@ HELP = "Download and verify a model's official files into the cache, for use wit
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("models", nargs="*", metavar="MODEL", help="names or cards")
     parser.add_argument("--all", action="store_true", help="every model of the zoo")
-    parser.add_argument("--allow", choices=("permissive",), help="refuse models whose code or weights are not under such a licence")
+    parser.add_argument(
+        "--allow", choices=("permissive",), help="refuse models whose code or weights are not under such a licence"
+    )
     parser.add_argument("--only", choices=("checkpoint", "onnx"), help="one kind of file (default: all that there are)")
     options.add_json(parser)
 
@@ -28,7 +30,9 @@ def run(args: argparse.Namespace) -> int:
     if args.allow and not args.all:
         for card in found:
             if not card.licence.permissive:
-                raise RequestError(f"{card.name}: code {card.licence.code}, weights {card.licence.weights}: not permissive")
+                raise RequestError(
+                    f"{card.name}: code {card.licence.code}, weights {card.licence.weights}: not permissive"
+                )
     pulled = []
     for card in found:
         if args.allow and not card.licence.permissive:

@@ -11,7 +11,12 @@ HELP = "Run a model on cameras, streams, videos or photos; show, record, or writ
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="a bundle's folder, or a model's name")
-    parser.add_argument("sources", nargs="+", metavar="SOURCE", help="camera:0, rtsp://…, clip.mp4, photo.jpg, folder/, '*.jpg', synthetic:")
+    parser.add_argument(
+        "sources",
+        nargs="+",
+        metavar="SOURCE",
+        help="camera:0, rtsp://…, clip.mp4, photo.jpg, folder/, '*.jpg', synthetic:",
+    )
     play.arguments(parser)
 
 

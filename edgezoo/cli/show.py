@@ -11,7 +11,15 @@ from typing import Any, Protocol
 
 from rich import box
 from rich.console import Console
-from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 from rich.table import Table
 
 out = Console(highlight=False)
@@ -47,8 +55,13 @@ def print_json(data: dict[str, Any]) -> None:
 def downloading() -> Iterator[Bytes]:
     """A bar per file with size, speed and ETA."""
     with Progress(
-        TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn(),
-        console=err, transient=True,
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+        console=err,
+        transient=True,
     ) as progress:
         bars: dict[str, Any] = {}
 
@@ -64,7 +77,12 @@ def downloading() -> Iterator[Bytes]:
 def counting(what: str) -> Iterator[Count]:
     """A bar over a known number of things, with ETA."""
     with Progress(
-        TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), console=err, transient=True
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=err,
+        transient=True,
     ) as progress:
         bar = progress.add_task(what, total=None)
         yield lambda done, total: progress.update(bar, completed=done, total=total)
@@ -73,7 +91,9 @@ def counting(what: str) -> Iterator[Count]:
 @contextmanager
 def steps() -> Iterator[tuple[Step, Bytes]]:
     """A line that says what is being done, with a bar for what is being fetched."""
-    with Progress(TextColumn("[cyan]{task.description}"), TextColumn("{task.fields[told]}"), console=err, transient=True) as progress:
+    with Progress(
+        TextColumn("[cyan]{task.description}"), TextColumn("{task.fields[told]}"), console=err, transient=True
+    ) as progress:
         line = progress.add_task("", total=None, told="")
 
         def step(text: str) -> None:

@@ -3,47 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib
 import importlib.metadata
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from edgezoo import graphs
 from edgezoo.backends import open_backend
 from edgezoo.bundle import FORMAT, Artifact, Bundle, Manifest
-from edgezoo.cards import Card, RemoteFile, names, read_card, read_labels
+from edgezoo.cards import Card, names, read_card, read_labels
 from edgezoo.convert import agreement, write
 from edgezoo.convert.decoders import exit_of
-from edgezoo.convert.export import Original, export, load_network, original
-from edgezoo.convert.graph import Nodes, check_raw, emit, free_batch, inside
+from edgezoo.convert.graph import Nodes, emit, free_batch, inside
+from edgezoo.convert.raw import Raw, find_raw
 from edgezoo.engine import read_image
-from edgezoo.errors import AgreementError, BackendError, CardError, ConvertError, WeightsError
+from edgezoo.errors import AgreementError, BackendError, CardError, ConvertError
 from edgezoo.frame import Image
+from edgezoo.preprocess import Preprocess
 from edgezoo.sources import open_source
-from edgezoo.tasks import task
-from edgezoo.weights import Progress, fetch, sha256_of
-
-if TYPE_CHECKING:
-    import onnx
+from edgezoo.tasks import Outputs, task
+from edgezoo.weights import Progress
 
 GOLDEN = 3
 _SCENES = ("640x480", "480x640", "500x333", "416x416", "320x240", "800x600", "300x300", "640x360")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Raw:
-    """A network before its door and exit."""
-
-    graph: onnx.ModelProto
-    original: Original
-    size_wh: tuple[int, int]
-    batch: int | None
-    """The batch size that the graph is fixed at; None: any."""
-    source: dict[str, Any]
-    tool: str
 
 
 def convert(
@@ -72,7 +54,7 @@ def convert(
     out = Path(out)
     write.check_target(out, card.name)
     step("reading the network")
-    raw = _raw(card, file, size_wh, prefer_onnx=prefer_onnx, step=step, progress=progress)
+    raw = find_raw(card, file, size_wh, prefer_onnx=prefer_onnx, step=step, progress=progress)
     recipe = dataclasses.replace(card.input, size_wh=raw.size_wh)
     pictures = [read_image(path) for path in images] or seeded_scenes()
 
@@ -145,85 +127,14 @@ def _find(what: str | Path, weights: str | Path | None) -> tuple[Card, Path | No
     )
 
 
-def _raw(
-    card: Card,
-    file: Path | None,
-    size_wh: tuple[int, int] | None,
-    *,
-    prefer_onnx: bool,
-    step: Callable[[str], None],
-    progress: Progress | None,
-) -> Raw:
-    if file is None and card.file is not None:
-        file = _beside(card, card.file)
-    if file is None:
-        official = (card.onnx or card.weights) if prefer_onnx else (card.weights or card.onnx)
-        if official is None:
-            raise ConvertError(f"{card.name}: its card names no weights; give a checkpoint with --weights FILE")
-        step(f"fetching {official.name}")
-        file = fetch(official, progress=progress)
-        key = official.key
-    else:
-        key = None  # a checkpoint of the user's own keeps its tensors at the top or under a usual name
-    if file.suffix == ".onnx":
-        return _raw_from_onnx(card, file, size_wh)
-    if card.network is None:
-        raise ConvertError(f"{card.name}: its card has no [network] for a checkpoint; give an .onnx")
-    step("loading the checkpoint")
-    network, _ = load_network(card, file, key=key)
-    family = importlib.import_module(f"edgezoo.nets.{card.network.family}")
-    step("exporting with torch (seconds to a minute)")
-    size = size_wh or card.input.size_wh
-    graph = export(network, size, multiple=family.SIZE_MULTIPLE)
-    return Raw(graph=graph, original=original(network), size_wh=size, batch=None, source=_source(file), tool="torch")
-
-
-def _raw_from_onnx(card: Card, path: Path, size_wh: tuple[int, int] | None) -> Raw:
-    import onnx
-
-    try:
-        data = path.read_bytes()
-        outside = graphs.outside_data(data)
-        if outside is not None and Path(outside).name != outside:
-            raise ConvertError(f"{path}: refused: its weights point to {outside!r}, out of its folder")
-        graph = onnx.load(path) if outside else graphs.parse(data)
-    except (OSError, ValueError) as error:
-        if isinstance(error, ConvertError):
-            raise
-        raise ConvertError(f"{path}: expected an ONNX graph: {' '.join(str(error).split())}") from None
-    try:
-        size, batch = check_raw(graph, size_wh or (card.input.size_wh if None in _stated_size(graph) else None))
-    except ConvertError as error:
-        raise ConvertError(f"{path}: {error}") from None
-    backend = open_backend("onnxruntime", graph.SerializeToString())
-    name = backend.inputs[0].name
-    order = card.decoder.outputs or tuple(port.name for port in backend.outputs)
-    missing = [wanted for wanted in order if wanted not in {port.name for port in backend.outputs}]
-    if missing:
-        raise ConvertError(f"{path}: no output is called {missing[0]!r}; it has {', '.join(port.name for port in backend.outputs)}")
-
-    def run(tensor: Any) -> list[Any]:
-        answers = backend.run({name: tensor.repeat(batch or 1, axis=0)})
-        return [answers[wanted][: len(tensor)] for wanted in order]
-
-    return Raw(graph=graph, original=run, size_wh=size, batch=batch, source=_source(path), tool="onnxruntime on the original .onnx")
-
-
-def _stated_size(graph: onnx.ModelProto) -> tuple[int | None, ...]:
-    from edgezoo.convert.graph import real_inputs, shape_of
-
-    ports = real_inputs(graph)
-    return shape_of(ports[0])[2:] if ports else ()
-
-
 def _agreeing_graph(
     card: Card,
     raw: Raw,
-    recipe: Any,
+    recipe: Preprocess,
     shapes: dict[str, tuple[int, ...]],
     batch: int | str | None,
-    pictures: list[Image],
-    references: list[Any],
+    pictures: Sequence[Image],
+    references: Sequence[Outputs],
 ) -> tuple[bytes, int | None, dict[str, Any]]:
     """The emitted graph, its fixed batch size or None, and its agreement."""
     wanted = None if batch in (None, "dynamic") else int(batch or 1)
@@ -240,11 +151,11 @@ def _agreeing_graph(
 def _emit_and_measure(
     card: Card,
     raw: Raw,
-    recipe: Any,
+    recipe: Preprocess,
     shapes: dict[str, tuple[int, ...]],
     batch: int | None,
-    pictures: list[Image],
-    references: list[Any],
+    pictures: Sequence[Image],
+    references: Sequence[Outputs],
 ) -> tuple[bytes, int | None, dict[str, Any]]:
     chosen, meaning = exit_of(card.decoder), task(card.task)
     graph = raw.graph if raw.batch in (None, batch) else free_batch(raw.graph, raw.batch)
@@ -255,7 +166,9 @@ def _emit_and_measure(
     backend = open_backend("onnxruntime", data)
     try:
         agreed: dict[str, Any] = dict(
-            agreement.measure(meaning, references, [agreement.infer_one(backend, picture, recipe) for picture in pictures])
+            agreement.measure(
+                meaning, references, [agreement.infer_one(backend, picture, recipe) for picture in pictures]
+            )
         )
         if batch is None:
             agreed["batches"] = agreement.prove_batches(meaning, backend, pictures, recipe)
@@ -269,27 +182,14 @@ def _class_names(card: Card, labels: str | Path | None, *, classes: int) -> tupl
     if labels is not None:
         given = read_labels(Path(labels))
         if len(given) != classes:
-            raise ConvertError(f"{labels}: expected {classes} names, one for each class of the network, got {len(given)}")
+            raise ConvertError(
+                f"{labels}: expected {classes} names, one for each class of the network, got {len(given)}"
+            )
         return given
     with suppress(CardError):
         if len(card.label_names) == classes:
             return card.label_names
     return tuple(f"class {k}" for k in range(classes))
-
-
-def _beside(card: Card, name: str) -> Path:
-    assert card.path is not None
-    folder = card.path.parent.resolve()
-    path = (folder / name).resolve()
-    if not path.is_relative_to(folder):
-        raise CardError(f"{card.path}: file = {name!r}: refused: it leaves the card's folder")
-    if not path.is_file():
-        raise CardError(f"{card.path}: file = {name!r}: expected a file beside the card, got none")
-    return path
-
-
-def _source(path: Path) -> dict[str, Any]:
-    return {"file": path.name, "sha256": sha256_of(path)}
 
 
 def _versions(*packages: str) -> dict[str, str]:

@@ -41,7 +41,9 @@ def measure(task: Task, references: Sequence[Outputs], answers: Sequence[Outputs
     for reference, found in zip(references, answers, strict=True):
         for name in task.OUTPUTS:
             if reference[name].shape != found[name].shape:
-                raise AgreementError(f"{name}: expected shape {reference[name].shape}, the artifact answers {found[name].shape}")
+                raise AgreementError(
+                    f"{name}: expected shape {reference[name].shape}, the artifact answers {found[name].shape}"
+                )
             if not np.isfinite(found[name]).all():
                 raise AgreementError(f"{name}: the artifact answers numbers that are not finite")
         for name, value in task.difference(reference, found).items():
@@ -66,6 +68,8 @@ def prove_batches(task: Task, backend: Backend, images: Sequence[Image], recipe:
     for size in BATCHES:
         chosen = [k % len(images) for k in range(size)]
         together = backend.run({DOOR: np.stack([recipe.place(images[k])[0] for k in chosen])})
-        rows: list[dict[str, Any]] = [{name: value[row : row + 1] for name, value in together.items()} for row in range(size)]
+        rows: list[dict[str, Any]] = [
+            {name: value[row : row + 1] for name, value in together.items()} for row in range(size)
+        ]
         measure(task, [alone[k] for k in chosen], rows)
     return list(BATCHES)

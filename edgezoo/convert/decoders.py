@@ -58,7 +58,9 @@ def _probabilities_oracle(raw: Raw, decoder: Decoder, size_wh: tuple[int, int]) 
     return {"scores": raw[0]}
 
 
-def yolox_cells(strides: Sequence[int], size_wh: tuple[int, int]) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
+def yolox_cells(
+    strides: Sequence[int], size_wh: tuple[int, int]
+) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.float32]]:
     """Per candidate, its cell (A, 2) as column and row, and its stride (A, 1); levels in order, rows first."""
     cells, sizes = [], []
     for stride in strides:
@@ -117,7 +119,9 @@ def _yolov8_oracle(raw: Raw, decoder: Decoder, size_wh: tuple[int, int]) -> Arra
 
 def _corners(nodes: Nodes, boxes_cxcywh: str) -> None:
     center = nodes.add("Slice", boxes_cxcywh, *nodes.ints([0], [2], [2]))
-    half = nodes.add("Mul", nodes.add("Slice", boxes_cxcywh, *nodes.ints([2], [4], [2])), nodes.constant(np.float32(0.5)))
+    half = nodes.add(
+        "Mul", nodes.add("Slice", boxes_cxcywh, *nodes.ints([2], [4], [2])), nodes.constant(np.float32(0.5))
+    )
     nodes.add("Concat", nodes.add("Sub", center, half), nodes.add("Add", center, half), out="boxes", axis=2)
 
 

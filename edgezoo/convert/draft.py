@@ -35,8 +35,10 @@ def draft_card(path: Path, *, size_wh: tuple[int, int] | None = None) -> str:
     task = EXITS[decoder].task if decoder else "detect"
     known = "; ".join(f"{name}: {entry.about}" for name, entry in EXITS.items())
     listed = "\n".join(f"#   {name} {shape}" for name, shape in shapes)
-    fit = 'fit = "crop"                   # the centre of the image\ncrop = 0.875' if task == "classify" else (
-        'fit = "letterbox"              # or "stretch"\nalign = "top-left"             # or "center"\npad = 114'
+    fit = (
+        'fit = "crop"                   # the centre of the image\ncrop = 0.875'
+        if task == "classify"
+        else ('fit = "letterbox"              # or "stretch"\nalign = "top-left"             # or "center"\npad = 114')
     )
     return f"""# A draft, read off {path.name}. Lines with SAY are for you: nothing in the graph tells them.
 # It answers:
@@ -60,32 +62,31 @@ std = [255.0, 255.0, 255.0]    # SAY: 255 means "scaled to 0..1"
 
 [decoder]
 # {known}
-name = "{decoder or 'SAY'}"{' ' * 10}# {why}
-outputs = [{', '.join(f'"{name}"' for name in outputs)}]
+name = "{decoder or "SAY"}"{" " * 10}# {why}
+outputs = [{", ".join(f'"{name}"' for name in outputs)}]
 """
 
 
 def candidate(answers: Arrays, size_wh: tuple[int, int]) -> tuple[str | None, list[str], str]:
     """The decoder that the answers' shapes allow, the outputs it takes, and why; N = 1."""
-    named = {name: value for name, value in answers.items()}
-    for name, value in named.items():
+    for name, value in answers.items():
         if value.ndim == 2 and value.shape[1] > 1:
             sums_to_one = bool((value >= 0).all()) and abs(float(value.sum(axis=1)[0]) - 1) < 1e-3
             return ("probabilities" if sums_to_one else "logits"), [name], f"{value.shape[1]} classes"
-    boxes = [name for name, value in named.items() if value.ndim == 3 and value.shape[2] == 4]
-    scores = [name for name, value in named.items() if value.ndim == 3 and name not in boxes]
+    boxes = [name for name, value in answers.items() if value.ndim == 3 and value.shape[2] == 4]
+    scores = [name for name, value in answers.items() if value.ndim == 3 and name not in boxes]
     for box in boxes:
         for score in scores:
-            if named[box].shape[1] == named[score].shape[1]:
+            if answers[box].shape[1] == answers[score].shape[1]:
                 return "boxes-scores", [box, score], 'SAY: boxes = "cxcywh" if they are centre and size; network pixels'
-    for name, value in named.items():
+    for name, value in answers.items():
         if value.ndim != 3:
             continue
         if value.shape[2] > 5 and value.shape[1] == len(yolox_cells((8, 16, 32), size_wh)[0]):
             return "yolox-raw", [name], f"{value.shape[2] - 5} classes; SAY: true only if cells are not decoded yet"
         if 4 < value.shape[1] < value.shape[2]:
             return "yolov8-raw", [name], f"{value.shape[1] - 4} classes"
-    return None, list(named), "SAY: no decoder fits these shapes; see the list above"
+    return None, list(answers), "SAY: no decoder fits these shapes; see the list above"
 
 
 def _answers(graph: bytes, size_wh: tuple[int, int], batch: int) -> Arrays:

@@ -48,7 +48,9 @@ def load_network(card: Card, weights: Path, *, key: str | None) -> tuple[torch.n
     except TypeError as error:
         raise CardError(f"{card.path}: network.options: {error}; expected {inspect.signature(family.build)}") from None
     except KeyError as error:
-        raise WeightsError(f"{weights}: expected a checkpoint of {card.network.family}, but it has no {error}") from None
+        raise WeightsError(
+            f"{weights}: expected a checkpoint of {card.network.family}, but it has no {error}"
+        ) from None
     try:
         network.load_state_dict(state, strict=True)
     except RuntimeError as error:
@@ -59,7 +61,7 @@ def load_network(card: Card, weights: Path, *, key: str | None) -> tuple[torch.n
 
 
 def read_state_dict(path: Path, *, key: str | None) -> Mapping[str, torch.Tensor]:
-    """Named tensors from `.safetensors`, or from a torch file read without running anything in it. Raises WeightsError."""
+    """Named tensors from `.safetensors`, or from a torch file without running what is in it. Raises WeightsError."""
     torch = require("torch")
     if not path.is_file():
         raise WeightsError(f"{path}: expected a checkpoint, got no such file")
@@ -77,13 +79,22 @@ def read_state_dict(path: Path, *, key: str | None) -> Mapping[str, torch.Tensor
                 f"{path}: refused: it holds a pickle with more than tensors, which could run code; "
                 "save its state_dict alone, or as .safetensors"
             ) from None
-        raise WeightsError(f"{path}: expected a checkpoint (.pth of a state dict, or .safetensors), got something else") from None
+        raise WeightsError(
+            f"{path}: expected a checkpoint (.pth of a state dict, or .safetensors), got something else"
+        ) from None
     for name in [key] if key else ["model", "state_dict"]:
         if isinstance(state, Mapping) and isinstance(state.get(name), Mapping):
             state = state[name]
-    if not isinstance(state, Mapping) or not state or not all(isinstance(value, torch.Tensor) for value in state.values()):
+    if (
+        not isinstance(state, Mapping)
+        or not state
+        or not all(isinstance(value, torch.Tensor) for value in state.values())
+    ):
         raise WeightsError(f"{path}: expected named tensors{f' under {key!r}' if key else ''}, got something else")
-    return {name.removeprefix("module."): value.float() if value.is_floating_point() else value for name, value in state.items()}
+    return {
+        name.removeprefix("module."): value.float() if value.is_floating_point() else value
+        for name, value in state.items()
+    }
 
 
 def export(network: torch.nn.Module, size_wh: tuple[int, int], *, multiple: int = 1) -> onnx.ModelProto:
@@ -93,7 +104,9 @@ def export(network: torch.nn.Module, size_wh: tuple[int, int], *, multiple: int 
     width, height = size_wh
     if width % multiple or height % multiple:
         near = tuple(max(1, round(side / multiple)) * multiple for side in size_wh)
-        raise ConvertError(f"expected sides that are multiples of {multiple}, got {width}x{height}; try --size {near[0]}x{near[1]}")
+        raise ConvertError(
+            f"expected sides that are multiples of {multiple}, got {width}x{height}; try --size {near[0]}x{near[1]}"
+        )
     example = torch.zeros(2, 3, height, width)
     with _quiet():
         program = torch.onnx.export(
@@ -104,7 +117,8 @@ def export(network: torch.nn.Module, size_wh: tuple[int, int], *, multiple: int 
             opset_version=OPSET,
             verbose=False,
         )
-    return program.model_proto
+    model: onnx.ModelProto = program.model_proto
+    return model
 
 
 def original(network: torch.nn.Module) -> Original:

@@ -6,7 +6,7 @@ Exit: the task's tensors, dense and of static shape but for N; see `decoders`.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -54,7 +54,7 @@ def emit(
     raw: onnx.ModelProto,
     recipe: Preprocess,
     exit_nodes: Nodes,
-    outputs: dict[str, tuple[int | str, ...]],
+    outputs: Mapping[str, tuple[int, ...]],
     *,
     batch: int | None,
 ) -> onnx.ModelProto:
@@ -73,7 +73,7 @@ def emit(
     if recipe.color == "RGB":
         pixels = door.add("Gather", pixels, door.constant(np.array([2, 1, 0], np.int64)), axis=1)
     if any(recipe.mean):
-        pixels = door.add("Sub", pixels, door.constant(np.float32(recipe.mean).reshape(1, 3, 1, 1)))
+        pixels = door.add("Sub", pixels, door.constant(np.array(recipe.mean, np.float32).reshape(1, 3, 1, 1)))
     if any(value != 1 for value in recipe.std):
         pixels = door.add("Mul", pixels, door.constant(recipe.inverse_std.reshape(1, 3, 1, 1)))
     raw_input = real_inputs(raw)[0].name
@@ -84,7 +84,10 @@ def emit(
         [*door.nodes, *network.graph.node, *exit_nodes.nodes],
         "edgezoo",
         [helper.make_tensor_value_info("images", TensorProto.UINT8, [batch or "N", height, width, 3])],
-        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [batch or "N", *shape]) for name, shape in outputs.items()],
+        [
+            helper.make_tensor_value_info(name, TensorProto.FLOAT, [batch or "N", *shape])
+            for name, shape in outputs.items()
+        ],
         [*door.initializers, *network.graph.initializer, *exit_nodes.initializers],
     )
     graph.sparse_initializer.extend(network.graph.sparse_initializer)
@@ -122,7 +125,9 @@ def check_raw(raw: onnx.ModelProto, size_wh: tuple[int, int] | None) -> tuple[tu
         raise ConvertError(f"expected opset {OLDEST_OPSET} or newer, got {opset}; export the model again")
     inputs = real_inputs(raw)
     if len(inputs) != 1:
-        raise ConvertError(f"expected a graph with one input, got {len(inputs)}: {', '.join(port.name for port in inputs)}")
+        raise ConvertError(
+            f"expected a graph with one input, got {len(inputs)}: {', '.join(port.name for port in inputs)}"
+        )
     kind, shape = inputs[0].type.tensor_type.elem_type, shape_of(inputs[0])
     if kind != TensorProto.FLOAT or len(shape) != 4 or shape[1] not in (3, None):
         raise ConvertError(
@@ -134,7 +139,9 @@ def check_raw(raw: onnx.ModelProto, size_wh: tuple[int, int] | None) -> tuple[tu
     if None in size:
         raise ConvertError("the graph takes any size; say which with --size WIDTHxHEIGHT")
     if size_wh is not None and size != size_wh:
-        raise ConvertError(f"the graph is fixed at {size[0]}x{size[1]} px, asked for {size_wh[0]}x{size_wh[1]}; leave --size out")
+        raise ConvertError(
+            f"the graph is fixed at {size[0]}x{size[1]} px, asked for {size_wh[0]}x{size_wh[1]}; leave --size out"
+        )
     return (int(size[0] or 0), int(size[1] or 0)), shape[0]
 
 

@@ -28,7 +28,9 @@ def check_target(folder: Path, name: str) -> None:
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
     if not folder.is_dir() or not is_bundle(folder):
-        raise ConvertError(f"{folder}: expected a new folder for the bundle, but it is there and is no bundle; choose another -o")
+        raise ConvertError(
+            f"{folder}: expected a new folder for the bundle, but it is there and is no bundle; choose another -o"
+        )
     with suppress(BundleError):
         there = Bundle.open(folder).manifest.name
         if there != name:
@@ -54,7 +56,9 @@ def new_folder(final: Path) -> Iterator[Path]:
         finally:
             shutil.rmtree(part, ignore_errors=True)
     except OSError as error:
-        raise ConvertError(f"{final}: could not write the bundle: {error.strerror or error}; nothing was left behind") from None
+        raise ConvertError(
+            f"{final}: could not write the bundle: {error.strerror or error}; nothing was left behind"
+        ) from None
 
 
 def add_file(folder: Path, name: str, data: bytes) -> HashedFile:

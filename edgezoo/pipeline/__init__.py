@@ -12,8 +12,10 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from types import TracebackType
 
+from edgezoo.address import Address
 from edgezoo.backends import Arrays
 from edgezoo.engine import Engine
 from edgezoo.errors import RequestError
@@ -71,7 +73,9 @@ class Pipeline:
         fixed = engine.bundle.manifest.batch
         if fixed is not None and batch > fixed:
             raise RequestError(f"expected a batch of at most {fixed}, which this bundle is fixed at, got {batch}")
-        given: list[Source | str] = [sources] if isinstance(sources, str) or not isinstance(sources, Sequence) else [*sources]
+        given: list[Source | str] = (
+            [sources] if isinstance(sources, str) or not isinstance(sources, Sequence) else [*sources]
+        )
         if not given:
             raise RequestError("expected at least one source")
         if len(given) == 1 and isinstance(given[0], str):
@@ -83,7 +87,11 @@ class Pipeline:
         self._live = any(is_live(source) if isinstance(source, str) else source.live for source in given)
         self._engine = engine
         self._engines = [engine] if workers == 1 else [engine.fork(threads=1) for _ in range(workers)]
-        self.profile.runs = {**self._engines[0].runs.to_dict(), "precision": engine.artifact.precision, "workers": workers}
+        self.profile.runs = {
+            **self._engines[0].runs.to_dict(),
+            "precision": engine.artifact.precision,
+            "workers": workers,
+        }
         self._inbox = Inbox(self.profile, batch=batch, wait_ms=wait_ms, max_age_ms=max_age_ms)
         self._inbox.expect(len(given))
         self._on_event = on_event or (lambda event: None)
@@ -112,19 +120,20 @@ class Pipeline:
             raise self._errors[0]
 
     def _start(self) -> None:
-        runs = [(self._capture, (source,)) for source in self._given]
-        runs += [] if self._live else [(self._prepare_ahead, ())]
-        runs += [(self._work, (engine,)) for engine in self._engines]
-        for target, arguments in runs:
-            name = f"edgezoo {target.__name__.strip('_')} {arguments[0] if arguments else ''}".strip()
-            self._threads.append(threading.Thread(target=target, args=arguments, name=name, daemon=True))
+        runs: list[tuple[str, Callable[[], None]]] = [] if self._live else [("prepare", self._prepare_ahead)]
+        for source in self._given:
+            runs.append((f"capture {_name(source)}", partial(self._capture, source)))
+        for number, engine in enumerate(self._engines):
+            runs.append((f"worker {number}", partial(self._work, engine)))
+        for name, target in runs:
+            self._threads.append(threading.Thread(target=target, name=f"edgezoo {name}", daemon=True))
         for thread in self._threads:
             thread.start()
 
     # -- capture: a thread per source
 
     def _capture(self, given: Source | str) -> None:
-        name, slot = str(getattr(given, "address", given)), None
+        name, slot = _name(given), None
         try:
             source = open_source(given) if isinstance(given, str) else given
             name = source.address
@@ -277,5 +286,12 @@ class Pipeline:
     def __enter__(self) -> Pipeline:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
+
+
+def _name(source: Source | str) -> str:
+    """Its address as people may see it."""
+    return str(Address.parse(source)) if isinstance(source, str) else source.address

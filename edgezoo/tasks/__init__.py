@@ -49,7 +49,9 @@ class Task(Protocol):
     OUTPUTS: tuple[str, ...]
     TOLERANCE: Mapping[str, float]
 
-    def read(self, outputs: Outputs, placements: Sequence[Placement], names: tuple[str, ...], ask: Ask) -> list[Result]: ...
+    def read(
+        self, outputs: Outputs, placements: Sequence[Placement], names: tuple[str, ...], ask: Ask
+    ) -> list[Result]: ...
 
     def difference(self, reference: Outputs, candidate: Outputs) -> dict[str, float]: ...
 
