@@ -1,0 +1,125 @@
+"""A window on the screen, one for each source."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import subprocess
+import sys
+
+from edgezoo.address import Address
+from edgezoo.errors import SinkError
+from edgezoo.frame import Event, Frame, Image
+from edgezoo.optional import require
+from edgezoo.results import Result
+from edgezoo.sinks import Overlay, is_photo, picture, stream_of
+
+FORMS = ("window",)
+STOP_KEYS = frozenset({27, ord("q"), ord("Q")})
+FIRST_SIZE_PX = (1280, 720)  # a window opens no larger; the person can pull it to any size
+
+_CURE = "try --sink out.mp4 or --sink out.jpg"
+# Another process: without a screen, OpenCV's Qt does not raise, it aborts the whole process.
+_PROBE = """import sys; sys.path[:] = {path!r}
+import resource; resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+import cv2; cv2.namedWindow("edgezoo")"""
+
+
+def takes(address: Address) -> bool:
+    return (address.scheme or address.target) == "window"
+
+
+def from_address(address: Address, *, fps: float | None, overlay: Overlay | None) -> WindowSink:
+    address.check_options(())
+    return WindowSink(overlay=overlay)
+
+
+class WindowSink:
+    """Shows each frame as it comes, and a photo until a key is pressed. `q`, Esc, or closing a window sets `done`.
+
+    Make it, write to it and close it in one thread; macOS wants that to be the main thread.
+
+    Raises SinkError: no screen can be reached, or this OpenCV is built without windows.
+    """
+
+    def __init__(self, *, overlay: Overlay | None = None) -> None:
+        _check_screen()
+        self.done = False
+        self._overlay = overlay
+        self._windows: set[str] = set()
+
+    def write(self, frame: Frame, result: Result) -> None:
+        cv2 = require("cv2")
+        window = stream_of(frame)
+        self.done = self.done or self._was_closed()
+        if self.done:  # showing a frame would open a closed window again
+            return
+        image = picture(frame, result, self._overlay)
+        if window not in self._windows:
+            self._open(window, image)
+        cv2.imshow(window, image)
+        if is_photo(frame.source):
+            cv2.setWindowTitle(window, frame.source)
+            self._hold()
+        else:
+            self.done = (cv2.waitKey(1) & 0xFF) in STOP_KEYS
+
+    def event(self, event: Event) -> None:
+        pass
+
+    def close(self) -> None:
+        cv2 = require("cv2")
+        while self._windows:
+            with contextlib.suppress(cv2.error):  # the person closed it before
+                cv2.destroyWindow(self._windows.pop())
+                cv2.waitKey(1)
+
+    def _hold(self) -> None:
+        """Until a key is pressed or a window closed."""
+        key = -1
+        while key == -1 and not self.done:
+            key = require("cv2").waitKey(50)
+            self.done = (key & 0xFF) in STOP_KEYS or self._was_closed()
+
+    def _open(self, window: str, image: Image) -> None:
+        cv2 = require("cv2")
+        height, width = image.shape[:2]
+        scale = min(1.0, FIRST_SIZE_PX[0] / width, FIRST_SIZE_PX[1] / height)
+        cv2.namedWindow(window, cv2.WINDOW_NORMAL | cv2.WINDOW_KEEPRATIO | cv2.WINDOW_GUI_NORMAL)
+        cv2.resizeWindow(window, max(1, round(width * scale)), max(1, round(height * scale)))
+        self._windows.add(window)
+
+    def _was_closed(self) -> bool:
+        cv2 = require("cv2")
+        try:
+            return any(cv2.getWindowProperty(window, cv2.WND_PROP_VISIBLE) < 1 for window in self._windows)
+        except cv2.error:  # Qt, once its last window is gone
+            return True
+
+
+def _check_screen() -> None:
+    """SinkError unless a window can be opened."""
+    built = re.search(r"^\s*GUI:\s*(\w+)", require("cv2").getBuildInformation(), re.MULTILINE)
+    if built is not None and built[1] == "NONE":
+        swap = "pip uninstall opencv-python-headless && pip install opencv-python"
+        raise SinkError(f"expected an OpenCV with windows, this one is built without; {_CURE}, or: {swap}")
+    if not sys.platform.startswith("linux"):
+        return
+    if not os.environ.get("DISPLAY") and not os.environ.get("WAYLAND_DISPLAY"):
+        raise SinkError(f"expected a screen for a window, neither DISPLAY nor WAYLAND_DISPLAY is set; {_CURE}")
+    if sys.executable and not getattr(sys, "frozen", False):
+        _probe_screen()
+
+
+def _probe_screen() -> None:
+    """A display may be named and yet not answer: a stale ssh session, a container without the right to it."""
+    try:
+        probe = [sys.executable, "-c", _PROBE.format(path=sys.path)]
+        tried = subprocess.run(probe, capture_output=True, text=True, timeout=20)
+    except subprocess.TimeoutExpired:
+        raise SinkError(f"expected a window within 20 s, the display does not answer; {_CURE}") from None
+    if tried.returncode != 0:
+        said = tried.stderr.strip().splitlines() or ["no reason given"]
+        display = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
+        raise SinkError(f"expected a window on display {display}, OpenCV cannot open one ({said[0].strip()}); {_CURE}")
