@@ -19,7 +19,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from edgezoo.bundle import Bundle
     from edgezoo.cards import Card, read_card
-    from edgezoo.draw import draw
+    from edgezoo.drawing import draw
     from edgezoo.engine import Engine
     from edgezoo.errors import EdgezooError
     from edgezoo.frame import Event, Frame
@@ -45,7 +45,7 @@ _ROOMS = {
     "Profile": "latency",
     "Sink": "sinks",
     "Source": "sources",
-    "draw": "draw",
+    "draw": "drawing",
     "load": "loading",
     "open_sink": "sinks",
     "open_source": "sources",

@@ -48,7 +48,7 @@ class Labels:
 
     def draw(self, image: Image) -> Image:
         """A copy of the BGR `image` with the labels on it."""
-        from edgezoo.draw import draw
+        from edgezoo.drawing import draw
 
         return draw(image, self)
 
@@ -99,7 +99,7 @@ class Detections:
 
     def draw(self, image: Image) -> Image:
         """A copy of the BGR `image` with boxes and labels on it."""
-        from edgezoo.draw import draw
+        from edgezoo.drawing import draw
 
         return draw(image, self)
 

@@ -18,7 +18,7 @@ from types import ModuleType
 from typing import Protocol, TypeAlias
 
 from edgezoo.address import Address
-from edgezoo.draw import draw
+from edgezoo.drawing import draw
 from edgezoo.errors import SinkError, UnknownName, nearest
 from edgezoo.frame import Event, Frame, Image
 from edgezoo.results import Result

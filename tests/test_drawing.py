@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from edgezoo.draw import _chip_rect, _label, _Pen, _text_px, _visible, color_of, draw, ink_on
+from edgezoo.drawing import _chip_rect, _label, _Pen, _text_px, _visible, color_of, draw, ink_on
 from edgezoo.errors import ShapeError
 from edgezoo.frame import Image
 from edgezoo.results import Detections, Labels
