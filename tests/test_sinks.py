@@ -174,7 +174,7 @@ def test_addresses(address: str, raises: type[Exception] | None, says: str, here
 @pytest.mark.parametrize("suffix", [".mp4", ".avi", ".mkv", ".mov"])
 @pytest.mark.parametrize(
     ("given", "source_fps", "expected"),
-    [(25, 10, 25), (12.5, 10, 12.5), (29.97, 10, 29.97), (None, 12.5, 12.5), (None, 29.97, 29.97), (None, np.inf, 30)],
+    [(25, 25, 25), (12.5, 12.5, 12.5), (29.97, 30, 29.97), (None, 12.5, 12.5), (None, 29.97, 29.97), (None, np.inf, 30)],
 )
 def test_a_video_reads_back(suffix: str, given: float | None, source_fps: float, expected: float, here: Path) -> None:
     path = here / f"out{suffix}"
@@ -189,6 +189,16 @@ def test_a_video_reads_back(suffix: str, given: float | None, source_fps: float,
     assert [round(float(image.mean()) / 30) for image in images[:6]] == [0, 1, 2, 3, 4, 5]
     assert np.abs(images[6][30, 8].astype(int) - 180).max() > 40, "the box is in the picture"
     assert files(here) == [path.name]
+
+
+def test_a_recording_keeps_the_time_of_a_source_that_dropped_frames(here: Path) -> None:
+    sink = open_sink("out.mp4", fps=10)
+    for index in (0, 1, 5, 6, 200):  # 0.1 s apart; four pictures' time is missing, then a silence of 19.4 s
+        sink.write(frame(index, fps=10), NOTHING)
+    sink.close()
+    fps, images = read_video(here / "out.mp4")
+    assert fps == 10
+    assert len(images) == 7 + 50 + 1
 
 
 @pytest.mark.parametrize("fps", [None, 10])

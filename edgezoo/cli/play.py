@@ -100,7 +100,7 @@ def _on_event(event: Event, sinks: list[Sink], watch: _Watch) -> None:
 
 def _open_sinks(args: argparse.Namespace, watch: _Watch) -> list[Sink]:
     source = watch.single
-    fps = source.fps if source is not None and not source.live else None
+    fps = source.fps if source is not None else None
     overlay = watch.corner if args.corner else None
     if args.sinks:
         return [open_sink(text, fps=fps, overlay=overlay) for text in args.sinks]

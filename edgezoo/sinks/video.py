@@ -22,6 +22,7 @@ from edgezoo.sinks import Overlay, check_target, numbered, part_of, picture, str
 CODECS = {".mp4": "mp4v", ".mov": "mp4v", ".mkv": "mp4v", ".avi": "MJPG"}
 FORMS = tuple(f"out{suffix}" for suffix in CODECS)
 DEFAULT_FPS = 30.0
+LONGEST_GAP_S = 5.0  # a longer silence of a source is cut to this
 
 
 def takes(address: Address) -> bool:
@@ -36,8 +37,9 @@ def from_address(address: Address, *, fps: float | None, overlay: Overlay | None
 class VideoSink:
     """A video at `path`, which bears the name `*.part.mp4` until close().
 
-    Every frame is shown for 1/fps: `fps`, else the distance of the first two frames, else 30. The first
-    frame fixes the size, a frame of another size is letterboxed into it. A second source gets a file of
+    It keeps the time of what it shows: a picture stays until the next one's time, as where a live source
+    dropped frames; none is left out. The rate is `fps`, else from the distance of the first two frames,
+    else 30. The first frame fixes the size, a frame of another size is letterboxed into it. A second source gets a file of
     its own, `out-2.mp4`, a third `out-3.mp4`, in order of appearance; photos are one source. Without a
     frame there is no file.
 
@@ -84,6 +86,8 @@ class _Recording:
         require("cv2")
         self._path, self._part, self._fps = path, part_of(path), fps
         self._held: tuple[Image, float] | None = None
+        self._shown: Image | None = None
+        self._began_s = 0.0
         self._wh: tuple[int, int] | None = None
         self._writer: Any = None
         self._written = 0
@@ -97,6 +101,9 @@ class _Recording:
             return
         if self._held is not None:
             self._start(_rate(pts_s - self._held[1]))
+        elif self._shown is None:
+            self._began_s = pts_s
+        self._catch_up(pts_s)
         self._put(image)
 
     def close(self) -> None:
@@ -117,7 +124,15 @@ class _Recording:
         """The rate is known: write what was held back."""
         held, self._held, self._fps = self._held, None, fps
         if held is not None:
+            self._began_s = held[1]
             self._put(held[0])
+
+    def _catch_up(self, pts_s: float) -> None:
+        """Repeat the picture that stands until the time of the next one."""
+        assert self._fps is not None
+        due = min((pts_s - self._began_s) * self._fps, self._written + LONGEST_GAP_S * self._fps)
+        while self._shown is not None and self._written < round(due):
+            self._put(self._shown)
 
     def _put(self, image: Image) -> None:
         cv2 = require("cv2")
@@ -134,6 +149,7 @@ class _Recording:
             raise SinkError(f"{str(self._path)!r}: no space left after {self._written} frames; try another place")
         self._writer.write(image)
         self._written += 1
+        self._shown = image
 
     def _check(self) -> None:
         """SinkError unless the end of the finished file can be read back."""
