@@ -13,7 +13,7 @@ from edgezoo.errors import RequestError, nearest
 
 _OPTION = re.compile(r"[a-z_]+=[^&#]*")
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+):(?!\\)", re.IGNORECASE)  # two letters at least: `C:\` is a path
-_LOGIN = re.compile(r"(?<=://)[^/@\s]*@")
+_LOGIN = re.compile(r"(?<=://)[^/\s]*@")  # up to the last @: passwords have them too
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 _PER_DECADE = 230  # buckets; each is 1 % wide, so a percentile is right to half of that
 _SMALLEST_MS = 1e-4
-_BUCKETS = 8 * _PER_DECADE  # 0.1 us to 10 000 s
+_BUCKETS = 11 * _PER_DECADE  # 0.1 us to 10 000 s
 _SCALE = _PER_DECADE / math.log(10)
 
 
