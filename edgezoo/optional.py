@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-import sys
+import threading
 from types import ModuleType
 
 from edgezoo.errors import MissingDependency
@@ -24,8 +24,18 @@ def require(module: str) -> ModuleType:
     Raises MissingDependency: the package is absent, or is there and a system library under it is
     not (OpenCV without libGL, on slim machines).
     """
-    if module in sys.modules:
-        return sys.modules[module]
+    if module not in _loaded:
+        with _loading:
+            _loaded[module] = _import(module)
+    return _loaded[module]
+
+
+# One thread at a time: OpenCV replaces itself while it is imported, and half of it is in sys.modules then.
+_loading = threading.RLock()
+_loaded: dict[str, ModuleType] = {}
+
+
+def _import(module: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
