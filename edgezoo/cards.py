@@ -132,17 +132,26 @@ class Card:
     @property
     def label_names(self) -> tuple[str, ...]:
         """All class names. Raises CardError."""
-        place = self.path.parent if self.path else zoo_folder()
-        path = (
-            zoo_folder() / "labels" / f"{self.labels}.txt"
-            if re.fullmatch(r"[\w-]+", self.labels)
-            else place / self.labels
-        )
+        if not re.fullmatch(r"[\w-]+", self.labels):
+            return read_labels(self.beside("labels", self.labels))
+        path = zoo_folder() / "labels" / f"{self.labels}.txt"
         if not path.is_file():
+            known = ", ".join(sorted(file.stem for file in path.parent.glob("*.txt")))
             raise CardError(
-                f"{self.path or self.name}: labels = {self.labels!r}: expected a text file, one name a line, at {path}"
+                f"{self.path or self.name}: labels = {self.labels!r}: expected one of the zoo's lists ({known}), "
+                "or a text file beside the card, one name a line"
             )
         return read_labels(path)
+
+    def beside(self, key: str, name: str) -> Path:
+        """The file `name` in the card's folder, which the card's `key` names. Raises CardError."""
+        folder = (self.path.parent if self.path else zoo_folder()).resolve()
+        told = f"{self.path or self.name}: {key} = {name!r}"
+        if "\0" in name or not (folder / name).resolve().is_relative_to(folder):
+            raise CardError(f"{told}: refused: it leaves the card's folder")
+        if not (folder / name).is_file():
+            raise CardError(f"{told}: expected a file beside the card, got no such file")
+        return folder / name
 
 
 def zoo_folder() -> Path:
@@ -171,7 +180,7 @@ def read_card(name_or_path: str | Path) -> Card:
         data = tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError:
         raise CardError(f"{path}: expected a card, got no such file") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
+    except (ValueError, RecursionError, OSError) as error:
         raise CardError(f"{path}: expected a card in TOML: {' '.join(str(error).split())}") from None
     if "path" in data:
         raise CardError(f"{path}: path: no such key")

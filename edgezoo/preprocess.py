@@ -7,7 +7,7 @@ the first nodes of every graph. `tensor` says in NumPy what the network sees, an
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -57,6 +57,13 @@ class Preprocess:
             (f"crop above 0 and up to 1, got {self.crop}", 0 < self.crop <= 1),
             (f"finite mean, got {self.mean}", bool(np.isfinite(self.mean).all())),
             (f"std above 0, got {self.std}", all(0 < value < float("inf") for value in self.std)),
+            (f"fit of stretch, letterbox or crop, got {self.fit!r}", self.fit in get_args(Fit)),
+            (f"align of top-left or center, got {self.align!r}", self.align in ("top-left", "center")),
+            (f"color of BGR or RGB, got {self.color!r}", self.color in ("BGR", "RGB")),
+            (
+                f"interpolation of nearest, bilinear, bicubic or area, got {self.interpolation!r}",
+                self.interpolation in _CV2_INTERPOLATION,
+            ),
         ):
             if not good:
                 raise ValueError(f"expected {what}")

@@ -186,9 +186,8 @@ def _class_names(card: Card, labels: str | Path | None, *, classes: int) -> tupl
                 f"{labels}: expected {classes} names, one for each class of the network, got {len(given)}"
             )
         return given
-    with suppress(CardError):
-        if len(card.label_names) == classes:
-            return card.label_names
+    if len(card.label_names) == classes:
+        return card.label_names
     return tuple(f"class {k}" for k in range(classes))
 
 

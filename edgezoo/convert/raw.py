@@ -13,7 +13,7 @@ from edgezoo.backends import open_backend
 from edgezoo.cards import Card
 from edgezoo.convert.export import Original, export, load_network, original
 from edgezoo.convert.graph import check_raw, real_inputs, shape_of
-from edgezoo.errors import CardError, ConvertError
+from edgezoo.errors import ConvertError
 from edgezoo.weights import Progress, fetch, sha256_of
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def find_raw(
     Raises WeightsError, CardError, ConvertError, MissingDependency.
     """
     if file is None and card.file is not None:
-        file = _beside(card, card.file)
+        file = card.beside("file", card.file)
     if file is None:
         official = (card.onnx or card.weights) if prefer_onnx else (card.weights or card.onnx)
         if official is None:
@@ -113,17 +113,6 @@ def _from_onnx(card: Card, path: Path, size_wh: tuple[int, int] | None) -> Raw:
 def _stated_size(graph: onnx.ModelProto) -> tuple[int | None, ...]:
     ports = real_inputs(graph)
     return shape_of(ports[0])[2:] if ports else ()
-
-
-def _beside(card: Card, name: str) -> Path:
-    assert card.path is not None
-    folder = card.path.parent.resolve()
-    path = (folder / name).resolve()
-    if not path.is_relative_to(folder):
-        raise CardError(f"{card.path}: file = {name!r}: refused: it leaves the card's folder")
-    if not path.is_file():
-        raise CardError(f"{card.path}: file = {name!r}: expected a file beside the card, got none")
-    return path
 
 
 def _source(path: Path) -> dict[str, Any]:

@@ -20,7 +20,7 @@ def read(outputs: Outputs, placements: Sequence[Placement], names: tuple[str, ..
 
 
 def _read_one(scores: np.ndarray, names: tuple[str, ...], ask: Ask) -> Labels:
-    ids = np.arange(scores.size) if ask.classes is None else np.array(ask.classes, np.int64)
+    ids = np.arange(scores.size) if ask.classes is None else np.unique(np.array(ask.classes, np.int64))
     ids = ids[scores[ids] > (ask.score or 0.0)]
     best = ids[np.argsort(-scores[ids], kind="stable")[: ask.top]]
     return Labels(scores[best].astype(np.float32), best.astype(np.int64), names)
