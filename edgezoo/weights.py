@@ -40,20 +40,27 @@ def fetch(file: RemoteFile, *, progress: Progress | None = None) -> Path:
 
     Raises WeightsError: it cannot be had, or is not what its hash says (then no copy is left behind).
     """
-    mirror, expected, kept = _expectation(file)
-    if kept.is_file() and sha256_of(kept).startswith(expected):
+    try:
+        mirror, expected, kept = _expectation(file)
+        if kept.is_file() and sha256_of(kept).startswith(expected):
+            return kept
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        with _partial(kept) as part:
+            origin = _bring(file, mirror, part, progress)
+            got = sha256_of(part)
+            if not got.startswith(expected):
+                raise WeightsError(
+                    f"{file.name} from {origin}: expected SHA-256 {expected[:16]}…, got {got[:16]}…; "
+                    "the file is damaged or not the official one, and was not kept"
+                )
+            os.replace(part, kept)
         return kept
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    with _partial(kept) as part:
-        origin = _bring(file, mirror, part, progress)
-        got = sha256_of(part)
-        if not got.startswith(expected):
-            raise WeightsError(
-                f"{file.name} from {origin}: expected SHA-256 {expected[:16]}…, got {got[:16]}…; "
-                "the file is damaged or not the official one, and was not kept"
-            )
-        os.replace(part, kept)
-    return kept
+    except WeightsError:
+        raise
+    except OSError as error:
+        raise WeightsError(
+            f"{file.name}: could not keep it under {cache_folder()}: {error}; make room, or point EDGEZOO_CACHE elsewhere"
+        ) from None
 
 
 def is_cached(file: RemoteFile) -> bool:
@@ -132,8 +139,9 @@ def _download(url: str, part: Path, file: RemoteFile, progress: Progress | None)
                     return True
                 reason = WeightsError(f"got {part.stat().st_size} of {total} bytes")
         except requests.HTTPError as error:
-            raise WeightsError(f"{file.name}: {url} answered {_short(error)[:40]}; {CURE}") from None
-        except (requests.RequestException, OSError) as error:
+            answered = f"{error.response.status_code} {error.response.reason}"
+            raise WeightsError(f"{file.name}: {url} answered {answered}; {CURE}") from None
+        except requests.RequestException as error:
             reason = error
     raise WeightsError(f"{file.name}: could not fetch {url} ({_short(reason)}); {CURE}") from None
 
@@ -145,7 +153,7 @@ def _mirror_sums(mirror: str) -> dict[str, str]:
     """The mirror's own SHA256SUMS, by file name; of a URL, the last one seen where it cannot be reached."""
     if "://" not in mirror:
         path = Path(mirror) / "SHA256SUMS"
-        return _parse_sums(path.read_text("utf-8")) if path.is_file() else {}
+        return _parse_sums(path.read_text("utf-8", "replace")) if path.is_file() else {}
     import requests
 
     kept = cache_folder() / "mirrors" / hashlib.sha256(mirror.encode()).hexdigest()[:16]
@@ -159,7 +167,7 @@ def _mirror_sums(mirror: str) -> dict[str, str]:
             os.replace(part, kept)
     except requests.RequestException:
         pass
-    return _parse_sums(kept.read_text("utf-8")) if kept.is_file() else {}
+    return _parse_sums(kept.read_text("utf-8", "replace")) if kept.is_file() else {}
 
 
 def _parse_sums(text: str) -> dict[str, str]:
