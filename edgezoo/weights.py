@@ -59,7 +59,8 @@ def fetch(file: RemoteFile, *, progress: Progress | None = None) -> Path:
         raise
     except OSError as error:
         raise WeightsError(
-            f"{file.name}: could not keep it under {cache_folder()}: {error}; make room, or point EDGEZOO_CACHE elsewhere"
+            f"{file.name}: could not keep it under {cache_folder()}: {error}; "
+            "make room, or point EDGEZOO_CACHE elsewhere"
         ) from None
 
 
@@ -93,9 +94,8 @@ def _bring(file: RemoteFile, mirror: str, part: Path, progress: Progress | None)
             return str(source)
         if not Path(mirror).is_dir():
             raise WeightsError(f"EDGEZOO_MIRROR: expected a folder or a URL, got {mirror!r}, which is not there")
-    elif mirror:
-        if _download(f"{mirror}/{file.name}", part, file, progress):
-            return mirror
+    elif mirror and _download(f"{mirror}/{file.name}", part, file, progress):
+        return mirror
     if not _download(file.url, part, file, progress):
         raise WeightsError(f"{file.name}: {file.url} is not there any more; {CURE}")
     return file.url
