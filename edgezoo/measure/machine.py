@@ -1,0 +1,74 @@
+"""The machine that a figure was measured on; a speed without it says nothing."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import time
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+# What inference runtimes choose their kernels by.
+INSTRUCTION_SETS = (
+    "avx2", "avx512f", "avx512_vnni", "avx_vnni", "avx512_bf16", "amx_int8", "amx_bf16",
+    "asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve",
+)  # fmt: skip
+
+
+def machine() -> dict[str, Any]:
+    """CPU, cores that this process may use, and system, as figures are published with them."""
+    return {"cpu": cpu_model(), "cores": cores(), "system": f"{platform.system()} {platform.machine()}"}
+
+
+def cpu_model() -> str:
+    """The processor, or the board, by name; never raises."""
+    board = _text("/proc/device-tree/model").strip("\0 \n")
+    named = re.search(r"^(?:model name|Model|Hardware)\s*:\s*(.+)$", _text("/proc/cpuinfo"), re.MULTILINE)
+    return board or (named[1].strip() if named else "") or platform.processor() or platform.machine() or "unknown"
+
+
+def cores() -> int:
+    """Cores that this process may run on."""
+    with suppress(AttributeError, OSError):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def instruction_sets() -> list[str]:
+    """Those of INSTRUCTION_SETS that the CPU states; empty where the system does not tell."""
+    stated = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", _text("/proc/cpuinfo"), re.MULTILINE)
+    there = set(stated[1].split()) if stated else set()
+    return [name for name in INSTRUCTION_SETS if name in there]
+
+
+class OtherLoad:
+    """What other processes took of the machine meanwhile: a figure measured beside them says less."""
+
+    def __init__(self) -> None:
+        self._before = self._now()
+
+    def share(self) -> float | None:
+        """0..1 of all cores since the last call, to some hundredths of a second; None where it is not told."""
+        (busy, own, at), (busy_now, own_now, now) = self._before, self._now()
+        self._before = (busy_now, own_now, now)
+        if busy is None or busy_now is None or now <= at:
+            return None
+        others_s = max(0.0, (busy_now - busy) - (own_now - own))
+        return min(1.0, others_s / (now - at) / (os.cpu_count() or 1))
+
+    @staticmethod
+    def _now() -> tuple[float | None, float, float]:
+        """CPU seconds of all, of this process, and the time."""
+        line = _text("/proc/stat").partition("\n")[0].split()
+        times = os.times()
+        user, nice, system, _, _, irq, softirq, steal = map(int, line[1:9]) if len(line) > 8 else (-1,) * 8
+        busy = None if user < 0 else (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
+        return busy, times.user + times.system, time.monotonic()
+
+
+def _text(path: str) -> str:
+    with suppress(OSError):
+        return Path(path).read_text("utf-8", errors="replace")
+    return ""
