@@ -36,6 +36,15 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
+def cpu_quota() -> float | None:
+    """The cores' worth of time that a container may use; None where there is no limit, or none is told."""
+    limit, _, period = _text("/sys/fs/cgroup/cpu.max").strip().partition(" ")
+    if not period:  # version 1
+        limit = _text("/sys/fs/cgroup/cpu/cpu.cfs_quota_us").strip()
+        period = _text("/sys/fs/cgroup/cpu/cpu.cfs_period_us").strip()
+    return int(limit) / int(period) if limit.isdecimal() and period.isdecimal() and int(period) else None
+
+
 def instruction_sets() -> list[str]:
     """Those of INSTRUCTION_SETS that the CPU states; empty where the system does not tell."""
     stated = re.search(r"^(?:flags|Features)\s*:\s*(.+)$", _text("/proc/cpuinfo"), re.MULTILINE)
