@@ -15,6 +15,7 @@ import dataclasses
 import hashlib
 import json
 import zipfile
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -114,6 +115,8 @@ class Bundle:
     def read_bytes(self, entry: Artifact | HashedFile) -> bytes:
         """A file's bytes, checked against its hash on this very read. Raises BundleError."""
         path = self.folder / entry.file
+        if path.exists() and not path.is_file():  # reading a named pipe would wait for ever
+            raise BundleError(f"{path}: expected a file of the bundle, got something else; convert again")
         try:
             data = path.read_bytes()
         except OSError as error:
@@ -153,9 +156,9 @@ class Bundle:
                 raise BundleError(f"{name}: expected at most {_LARGEST_GOLDEN >> 20} MiB unpacked, got {size >> 20}")
             with np.load(data, allow_pickle=False) as arrays:
                 return dict(arrays)
-        except (ValueError, zipfile.BadZipFile, OSError) as error:
-            if isinstance(error, BundleError):
-                raise
+        except BundleError:
+            raise
+        except (ValueError, OSError, EOFError, MemoryError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
             raise BundleError(f"{name}: expected golden images and answers: {error}") from None
 
     def __repr__(self) -> str:
@@ -183,7 +186,9 @@ def _read_manifest(folder: Path) -> Manifest:
         if version != FORMAT:
             raise BundleError(f"{path}: expected bundle format {FORMAT}, got {version!r}; convert again")
         manifest = records.read(Manifest, data)
-    except (OSError, UnicodeDecodeError, RecursionError, json.JSONDecodeError, records.RecordError) as error:
+    except BundleError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
         raise BundleError(f"{path}: {' '.join(str(error).split())}") from None
     if not manifest.artifacts or not manifest.labels:
         raise BundleError(f"{path}: expected artifacts and labels, got none")

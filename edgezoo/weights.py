@@ -126,7 +126,8 @@ def _download(url: str, part: Path, file: RemoteFile, progress: Progress | None)
                     continue
                 if answer.status_code == 404:
                     return False
-                answer.raise_for_status()
+                if not answer.ok:
+                    raise WeightsError(f"{file.name}: {url} answered {answer.status_code} {answer.reason}; {CURE}")
                 start = start if answer.status_code == 206 else 0
                 length = answer.headers.get("Content-Length", "")
                 total = start + int(length) if length.isdecimal() else file.bytes
@@ -138,9 +139,6 @@ def _download(url: str, part: Path, file: RemoteFile, progress: Progress | None)
                 if total is None or part.stat().st_size >= total:
                     return True
                 reason = WeightsError(f"got {part.stat().st_size} of {total} bytes")
-        except requests.HTTPError as error:
-            answered = f"{error.response.status_code} {error.response.reason}"
-            raise WeightsError(f"{file.name}: {url} answered {answered}; {CURE}") from None
         except requests.RequestException as error:
             reason = error
     raise WeightsError(f"{file.name}: could not fetch {url} ({_short(reason)}); {CURE}") from None
