@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from edgezoo.backends import Arrays, open_backend
 from edgezoo.bundle import Bundle
-from edgezoo.errors import BundleError, SourceError
+from edgezoo.errors import BundleError, ShapeError, SourceError
 from edgezoo.frame import Image
 from edgezoo.geometry import Placement
 from edgezoo.optional import require
@@ -83,9 +83,9 @@ class Engine:
 
     def __call__(self, picture: Picture | Sequence[Picture]) -> Result | list[Result]:
         """Raises ShapeError for an array that is no image, SourceError for a path that is none."""
-        if isinstance(picture, (str, Path, np.ndarray)):
-            return self.batch([picture])[0]
-        return self.batch(picture)
+        if isinstance(picture, Sequence) and not isinstance(picture, str):
+            return self.batch(picture)
+        return self.batch([picture])[0]
 
     def batch(self, pictures: Sequence[Picture]) -> list[Result]:
         """One result per image, in order; a bundle of fixed batch size runs as often as it takes."""
@@ -100,10 +100,13 @@ class Engine:
     def prepare(self, images: Sequence[Image]) -> tuple[npt.NDArray[np.uint8], list[Placement]]:
         """Geometry: images as one uint8 (N, H, W, 3) array for the graph's door, and their ways home.
 
-        N is the number of images, or the bundle's fixed batch size, the last image repeated.
+        N is the number of images, or the bundle's fixed batch size, the last image repeated. Raises ShapeError.
         """
         width, height = self.recipe.size_wh
-        array = np.empty((self.bundle.manifest.batch or len(images), height, width, 3), np.uint8)
+        most = self.bundle.manifest.batch or len(images)
+        if not 1 <= len(images) <= most:
+            raise ShapeError(f"expected 1 to {max(1, most)} images, got {len(images)}")
+        array = np.empty((most, height, width, 3), np.uint8)
         placements = [self.recipe.place(image, out)[1] for image, out in zip(images, array)]
         array[len(images) :] = array[len(images) - 1]
         return array, placements
@@ -156,7 +159,10 @@ def read_image(path: str | Path) -> Image:
         data = np.fromfile(path, np.uint8)  # cv2.imread cannot open every path on Windows
     except OSError as error:
         raise SourceError(f"{path}: expected an image: {error.strerror}") from None
-    image: Image | None = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    try:
+        image: Image | None = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    except cv2.error:  # more pixels than OpenCV takes
+        image = None
     if image is None:
         raise SourceError(f"{path}: expected an image that OpenCV reads (JPEG, PNG, WebP, …), got something else")
     return image

@@ -59,7 +59,8 @@ class Event:
 def check_image(image: object) -> Image:
     """`image` if it is uint8 (H, W, 3) with at least one pixel; ShapeError, with the cure, if not."""
     if not isinstance(image, np.ndarray):
-        raise ShapeError(f"expected an image as a NumPy array, got {type(image).__name__}")
+        cure = "; cv2.imread answers None for a file it cannot read" if image is None else ""
+        raise ShapeError(f"expected an image as a NumPy array, got {type(image).__name__}{cure}")
     if image.dtype != np.uint8:
         cure = "; try (image * 255).astype('uint8')" if image.dtype.kind == "f" else ""
         raise ShapeError(f"expected a uint8 image, got {image.dtype}{cure}")

@@ -11,7 +11,7 @@ from edgezoo.bundle import Bundle, is_bundle
 from edgezoo.cards import Card, read_card
 from edgezoo.engine import Engine
 from edgezoo.errors import BundleError, RequestError
-from edgezoo.weights import Progress, cache_folder
+from edgezoo.weights import Progress, cache_folder, sha256_of
 
 
 def load(
@@ -77,8 +77,9 @@ def find_bundle(
 
 
 def _cached(card: Card, size_wh: tuple[int, int] | None) -> Path:
-    """A place that changes with whatever the bundle is made of: the card, the size, and edgezoo itself."""
+    """A place that changes with whatever the bundle is made of: card, labels, graph, size, and edgezoo itself."""
     assert card.path is not None
-    made_of = card.path.read_bytes() + repr((size_wh, edgezoo.__version__)).encode()
+    graph = sha256_of(card.beside("file", card.file)) if card.file is not None else ""
+    made_of = card.path.read_bytes() + repr((card.label_names, graph, size_wh, edgezoo.__version__)).encode()
     width, height = size_wh or card.input.size_wh
     return cache_folder() / "bundles" / f"{card.name}-{width}x{height}-{hashlib.sha256(made_of).hexdigest()[:8]}"

@@ -57,10 +57,13 @@ class OnnxRuntimeBackend:
         self.inputs = tuple(_port(node) for node in session.get_inputs())
         self.outputs = tuple(_port(node) for node in session.get_outputs())
         self._names = [port.name for port in self.outputs]
-        self.runs = Runs(backend="onnxruntime", version=ort.__version__, device=device, threads=threads)
+        runs_on = f"cuda:{provider_options['device_id']}" if provider_options else device
+        self.runs = Runs(backend="onnxruntime", version=ort.__version__, device=runs_on, threads=threads)
 
     def run(self, feeds: Mapping[str, npt.NDArray[Any]]) -> Arrays:
         """Raises BackendError."""
+        if self._session is None:
+            raise BackendError("onnxruntime: this graph was closed; open it again")
         try:
             answers = self._session.run(self._names, dict(feeds))
         except Exception as error:
