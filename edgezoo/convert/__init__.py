@@ -17,7 +17,7 @@ from edgezoo.convert.decoders import exit_of
 from edgezoo.convert.graph import Nodes, emit, free_batch, inside
 from edgezoo.convert.raw import Raw, find_raw
 from edgezoo.engine import read_image
-from edgezoo.errors import AgreementError, BackendError, CardError, ConvertError
+from edgezoo.errors import AgreementError, BackendError, CardError, ConvertError, RequestError
 from edgezoo.frame import Image
 from edgezoo.preprocess import Preprocess
 from edgezoo.sources import open_source
@@ -48,9 +48,17 @@ def convert(
     `images`: photos to measure the agreement on, instead of seeded scenes. `prefer_onnx`: take the official `.onnx`,
     where there is one, and need no torch. `step` is told what begins.
 
-    Raises CardError, WeightsError, ConvertError, MissingDependency; then nothing was written.
+    Raises RequestError, CardError, WeightsError, ConvertError, BackendError, MissingDependency; then nothing was
+    written.
     """
+    if batch not in (None, "dynamic") and (not isinstance(batch, int) or batch < 1):
+        raise RequestError(f"expected batch as a number of 1 or more, or 'dynamic', got {batch!r}")
     card, file = _find(what, weights)
+    if card.task != exit_of(card.decoder).task:
+        raise CardError(
+            f"{card.path}: the decoder {card.decoder.name} is for {exit_of(card.decoder).task}, "
+            f"the card's task is {card.task}"
+        )
     out = Path(out)
     write.check_target(out, card.name)
     step("reading the network")

@@ -12,7 +12,7 @@ from edgezoo.cards import Decoder
 from edgezoo.convert.decoders import exit_of
 from edgezoo.convert.export import Original
 from edgezoo.engine import DOOR
-from edgezoo.errors import AgreementError
+from edgezoo.errors import AgreementError, ConvertError
 from edgezoo.frame import Image
 from edgezoo.preprocess import Preprocess
 from edgezoo.tasks import Outputs, Task
@@ -21,10 +21,35 @@ BATCHES = (1, 2, 8)
 
 
 def answer(original: Original, image: Image, recipe: Preprocess, decoder: Decoder) -> Arrays:
-    """What the original says of one image: the recipe's oracle in, the decoder's oracle out; N = 1."""
+    """What the original says of one image: the recipe's oracle in, the decoder's oracle out; N = 1.
+
+    Raises ConvertError where the decoder is not for such outputs.
+    """
     raw = original(recipe.tensor(image)[None])
     chosen = exit_of(decoder)
-    return chosen.oracle(raw[: chosen.outputs], decoder, recipe.size_wh)
+    misfit = ConvertError(
+        f"{decoder.name}: expected {chosen.about}, got {', '.join(str(part.shape) for part in raw)}; "
+        "check the decoder in the card"
+    )
+    if len(raw) < chosen.outputs:
+        raise misfit
+    try:
+        found = chosen.oracle(raw[: chosen.outputs], decoder, recipe.size_wh)
+    except ConvertError:
+        raise
+    except (ValueError, IndexError):
+        raise misfit from None
+    if not _fit_the_task(found, chosen.task):
+        raise misfit
+    return found
+
+
+def _fit_the_task(found: Arrays, task: str) -> bool:
+    scores = found["scores"]
+    if task == "classify":
+        return scores.ndim == 2 and scores.size > 0
+    boxes = found["boxes"]
+    return boxes.ndim == scores.ndim == 3 and boxes.shape == (*scores.shape[:2], 4) and scores.size > 0
 
 
 def infer_one(backend: Backend, image: Image, recipe: Preprocess) -> Arrays:

@@ -70,11 +70,13 @@ def read_state_dict(path: Path, *, key: str | None) -> Mapping[str, torch.Tensor
         if path.suffix == ".safetensors":
             state = require("safetensors.torch").load_file(path)
         else:
-            state = torch.load(path, map_location="cpu", weights_only=True)
+            with warnings.catch_warnings():  # of pickles that are refused below
+                warnings.simplefilter("ignore")
+                state = torch.load(path, map_location="cpu", weights_only=True)
     except ImportError:
         raise
     except Exception as error:
-        if "weights_only" in str(error) or "Unsupported" in str(error):
+        if "GLOBAL" in str(error) or "allowed global" in str(error):
             raise WeightsError(
                 f"{path}: refused: it holds a pickle with more than tensors, which could run code; "
                 "save its state_dict alone, or as .safetensors"
@@ -88,7 +90,7 @@ def read_state_dict(path: Path, *, key: str | None) -> Mapping[str, torch.Tensor
     if (
         not isinstance(state, Mapping)
         or not state
-        or not all(isinstance(value, torch.Tensor) for value in state.values())
+        or not all(isinstance(name, str) and isinstance(value, torch.Tensor) for name, value in state.items())
     ):
         raise WeightsError(f"{path}: expected named tensors{f' under {key!r}' if key else ''}, got something else")
     return {

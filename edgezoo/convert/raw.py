@@ -79,9 +79,9 @@ def _from_onnx(card: Card, path: Path, size_wh: tuple[int, int] | None) -> Raw:
         if outside is not None and Path(outside).name != outside:
             raise ConvertError(f"{path}: refused: its weights point to {outside!r}, out of its folder")
         graph = onnx.load(path) if outside else graphs.parse(data)
-    except (OSError, ValueError) as error:
-        if isinstance(error, ConvertError):
-            raise
+    except ConvertError:
+        raise
+    except (OSError, ValueError, onnx.checker.ValidationError) as error:
         raise ConvertError(f"{path}: expected an ONNX graph: {' '.join(str(error).split())}") from None
     try:
         size, batch = check_raw(graph, size_wh or (card.input.size_wh if None in _stated_size(graph) else None))
