@@ -18,7 +18,7 @@ _SMI_S = 4.0
 
 # linux/videodev2.h
 _QUERYCAP = 0x80685600
-_CAPABILITY = struct.Struct("16s32s32s5I12x")
+_CAPABILITY = struct.Struct("16s32s32s3I12x")
 _CAPTURES = 0x1 | 0x1000
 _HAS_DEVICE_CAPS = 0x80000000
 
@@ -63,7 +63,7 @@ def _camera_name(handle: int) -> str:
         fcntl.ioctl(handle, _QUERYCAP, answer)
     except OSError:
         return ""
-    _, card, _, _, all_of_it, of_this_node, *_ = _CAPABILITY.unpack(answer)
+    _, card, _, _, all_of_it, of_this_node = _CAPABILITY.unpack(answer)
     can = of_this_node if all_of_it & _HAS_DEVICE_CAPS else all_of_it
     return card.split(b"\0")[0].decode("utf-8", "replace") or "a camera" if can & _CAPTURES else ""
 
