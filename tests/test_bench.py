@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import cv2
@@ -113,17 +114,10 @@ def test_when_a_bench_stops(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, rates: list[float], blocks: int, measured: int, stable: bool
 ) -> None:
     pairs = ((100.0, rate) for rate in rates)
-    calls: list[int] = []
-
-    def pair(*both: Any, swapped: bool) -> tuple[float, float]:
-        calls.append(1)
-        if len(calls) == 40:
-            monkeypatch.setattr(room.time, "monotonic", lambda: math.inf)
-        return next(pairs)
-
-    monkeypatch.setattr(room, "_pair", pair)
-    found = bench(engine, source=CLIP, blocks=blocks)
-    monkeypatch.undo()
+    clock = iter(range(1000))  # a second for each look at it
+    monkeypatch.setattr(room, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(room, "_pair", lambda *both, swapped: next(pairs))
+    found = bench(engine, source=CLIP, blocks=blocks, max_seconds=39)
     assert (found.blocks, found.stable) == (measured, stable)
     assert found.engine.fps == 100.0
 
