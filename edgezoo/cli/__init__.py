@@ -13,18 +13,24 @@ import signal
 import sys
 from collections.abc import Sequence
 from types import FrameType
+from typing import NoReturn
 
 from edgezoo import __version__
-from edgezoo.errors import AgreementError, EdgezooError
+from edgezoo.errors import AgreementError, EdgezooError, RequestError
 
 VERBS = ("list", "info", "pull", "convert", "card", "run", "demo", "eval", "verify", "bench", "doctor")
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, as everything here does."""
+
+    def error(self, message: str) -> NoReturn:
+        raise RequestError(f"{message}; try: {self.prog} --help")
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; the exit code."""
-    parser = argparse.ArgumentParser(
-        prog="edgezoo", description="Convert models with proof, run them live, know the latency."
-    )
+    parser = _Parser(prog="edgezoo", description="Convert models with proof, run them live, know the latency.")
     parser.add_argument("--version", action="version", version=f"edgezoo {__version__}")
     verbs = parser.add_subparsers(title="verbs", dest="verb", metavar="VERB", required=True)
     for name in VERBS:
@@ -33,9 +39,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sub = verbs.add_parser(name, help=summary, description=verb.HELP)
         verb.arguments(sub)
         sub.set_defaults(run=verb.run)
-    args = parser.parse_args(arguments)
     _end_on_signal()
     try:
+        args = parser.parse_args(arguments)
         return int(args.run(args))
     except AgreementError as error:
         return _complain(error, 1)

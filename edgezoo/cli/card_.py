@@ -30,5 +30,6 @@ def run(args: argparse.Namespace) -> int:
     part = args.out.with_name(f".{args.out.name}.part")
     part.write_text(text, "utf-8")
     os.replace(part, args.out)
-    show.err.print(f"[green]✓[/] {args.out}  fill in the lines with SAY, then: edgezoo convert {args.out}")
+    out = show.plain(args.out)
+    show.err.print(f"[green]✓[/] {out}  fill in the lines with SAY, then: edgezoo convert {out}", soft_wrap=True)
     return 0

@@ -74,11 +74,12 @@ def run(args: argparse.Namespace) -> int:
     )
     width, height = manifest.input.size_wh
     sizes = f"any size, proved at {batches}" if batches else f"fixed at {manifest.batch}"
-    made = f"{manifest.title or manifest.name}, {width}x{height}, {artifact.precision}"
-    show.out.print(f"[green]✓[/] [bold]{show.short(bundle.folder)}[/]  {made}")
+    made = f"{show.plain(manifest.title or manifest.name)}, {width}x{height}, {artifact.precision}"
+    folder = show.plain(show.short(bundle.folder))
+    show.out.print(f"[green]✓[/] [bold]{folder}[/]  {made}", soft_wrap=True)
     show.out.print(f"  agrees with {against} on {images} {kind}; largest differences: {told}")
-    show.out.print(f"  batch: {sizes}")
-    show.out.print(f"  [dim]next: edgezoo run {show.short(bundle.folder)} SOURCE")
+    show.out.print(f"  batch: {show.plain(sizes)}")
+    show.out.print(f"  [dim]next: edgezoo run {folder} SOURCE", soft_wrap=True)
     return 0
 
 

@@ -33,7 +33,7 @@ def run(args: argparse.Namespace) -> int:
     table = show.table("", "")
     table.show_header = False
     for name, value in facts:
-        table.add_row(f"[bold]{name}", value)
+        table.add_row(f"[bold]{show.plain(name)}", show.plain(value))
     show.out.print(table)
     return 0
 
@@ -75,6 +75,6 @@ def _of_bundle_rows(manifest: object) -> Iterator[tuple[str, str]]:
         agreement = ", ".join(f"{name} {value}" for name, value in artifact.agreement.items())
         yield (
             artifact.precision,
-            f"{artifact.file}\nfrom {artifact.source.get('file')}\nagreement: {agreement}\n[dim]{tools}",
+            f"{artifact.file}\nfrom {artifact.source.get('file')}\nagreement: {agreement}\n{tools}",
         )
     yield "licence", f"code {manifest.licence.code}, weights {manifest.licence.weights}\ndata: {manifest.licence.data}"

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from edgezoo.cli import options, show
 from edgezoo.engine import Engine
-from edgezoo.errors import SinkError
+from edgezoo.errors import RequestError, SinkError
 from edgezoo.frame import Event, Frame
 from edgezoo.latency import Profile
 from edgezoo.pipeline import Pipeline
@@ -47,6 +47,8 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 def play(args: argparse.Namespace, addresses: Sequence[str]) -> int:
     """Open the cheap and fragile things first: sinks, then a single source, then the engine."""
+    if args.frames is not None and args.frames < 1:
+        raise RequestError(f"expected --frames of 1 or more, got {args.frames}")
     watch = _Watch(args)
     with ExitStack() as stack:
         sources: list[Source | str] = [open_source(addresses[0])] if len(addresses) == 1 else [*addresses]
@@ -95,7 +97,7 @@ def _on_event(event: Event, sinks: list[Sink], watch: _Watch) -> None:
     for sink in sinks:
         sink.event(event)
     if event.kind == "failed" and watch.single is None:
-        show.err.print(f"[yellow]{event.source}: {event.message}", soft_wrap=True)
+        show.err.print(f"[yellow]{show.plain(f'{event.source}: {event.message}')}", soft_wrap=True)
 
 
 def _open_sinks(args: argparse.Namespace, watch: _Watch) -> list[Sink]:
@@ -134,7 +136,8 @@ class _Watch:
         self._profile = pipeline.profile
         self._tells = self.photos and not self._args.sinks and not self._args.json
         manifest = engine.bundle.manifest
-        show.err.print(f"[bold]{manifest.title or manifest.name}[/] {engine.artifact.precision}, {engine.runs}")
+        title = show.plain(manifest.title or manifest.name)
+        show.err.print(f"[bold]{title}[/] {engine.artifact.precision}, {engine.runs}", soft_wrap=True)
         if show.err.is_terminal:
             self._live.start()
 
@@ -143,7 +146,8 @@ class _Watch:
 
     def saw(self, frame: Frame, result: Result) -> None:
         if self._tells:
-            show.out.print(f"[bold]{frame.source}[/]  {_in_words(result)}", soft_wrap=True)
+            source, found = show.plain(frame.source), show.plain(_in_words(result))
+            show.out.print(f"[bold]{source}[/]  {found}", soft_wrap=True)
         now = time.monotonic()
         if now - self._shown >= REFRESH_S and self._live.is_started:
             self._shown = now
@@ -178,7 +182,7 @@ def _in_words(result: Result) -> str:
 def _report(args: argparse.Namespace, pipeline: Pipeline) -> None:
     profile = pipeline.profile
     for name in pipeline.stuck:
-        show.err.print(f"[yellow]{name}: still held by its driver; left behind")
+        show.err.print(f"[yellow]{show.plain(name)}: still held by its driver; left behind")
     if args.json:
         show.print_json(profile.to_dict())
         return

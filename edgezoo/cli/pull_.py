@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
                     path = fetch(file, progress=progress)
                 pulled.append({"model": card.name, "kind": kind, "path": str(path)})
                 if not args.json:
-                    show.out.print(f"[green]✓[/] {card.name} {kind}  [dim]{path}", soft_wrap=True)
+                    show.out.print(f"[green]✓[/] {card.name} {kind}  [dim]{show.plain(path)}", soft_wrap=True)
     if args.json:
         show.print_json({"files": pulled})
     return 0

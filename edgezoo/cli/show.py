@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -22,8 +23,8 @@ from rich.progress import (
 )
 from rich.table import Table
 
-out = Console(highlight=False)
-err = Console(stderr=True, highlight=False)
+out = Console(highlight=False, emoji=False)
+err = Console(stderr=True, highlight=False, emoji=False)
 
 
 class Step(Protocol):
@@ -46,6 +47,11 @@ def table(*columns: str, right: tuple[str, ...] = (), title: str | None = None) 
     return made
 
 
+def plain(text: object) -> str:
+    """`text` as it is, also where it has brackets: names and paths of users are no markup of ours."""
+    return escape(str(text))
+
+
 def print_json(data: dict[str, Any]) -> None:
     json.dump(data, sys.stdout, indent=1, ensure_ascii=False)
     print()
@@ -62,6 +68,7 @@ def downloading() -> Iterator[Bytes]:
         TimeRemainingColumn(),
         console=err,
         transient=True,
+        disable=not err.is_terminal,
     ) as progress:
         bars: dict[str, Any] = {}
 
@@ -83,6 +90,7 @@ def counting(what: str) -> Iterator[Count]:
         TimeRemainingColumn(),
         console=err,
         transient=True,
+        disable=not err.is_terminal,
     ) as progress:
         bar = progress.add_task(what, total=None)
         yield lambda done, total: progress.update(bar, completed=done, total=total)
@@ -92,14 +100,18 @@ def counting(what: str) -> Iterator[Count]:
 def steps() -> Iterator[tuple[Step, Bytes]]:
     """A line that says what is being done, with a bar for what is being fetched."""
     with Progress(
-        TextColumn("[cyan]{task.description}"), TextColumn("{task.fields[told]}"), console=err, transient=True
+        TextColumn("[cyan]{task.description}"),
+        TextColumn("{task.fields[told]}"),
+        console=err,
+        transient=True,
+        disable=not err.is_terminal,
     ) as progress:
         line = progress.add_task("", total=None, told="")
 
         def step(text: str) -> None:
             progress.update(line, description=text, told="")
             if not err.is_terminal:
-                err.print(text)
+                err.print(plain(text), soft_wrap=True)
 
         def tell(name: str, done: int, total: int | None) -> None:
             part = f" of {total / 1e6:.1f} MB, {100 * done // total} %" if total else " MB"
