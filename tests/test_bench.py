@@ -19,7 +19,7 @@ from edgezoo.bundle import Bundle
 from edgezoo.engine import Engine
 from edgezoo.errors import BackendError, RequestError, SourceError
 from edgezoo.measure import bench as room
-from edgezoo.measure import machine as computer
+from edgezoo import machine as computer
 from edgezoo.measure.bench import bench
 from edgezoo.measure.player import BLOCK_RUNS, BareEngine, Loop, Player
 from edgezoo.preprocess import Preprocess

@@ -17,7 +17,7 @@ import edgezoo
 PACKAGE = Path(edgezoo.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 _ORDER = """
-    errors optional | frame geometry results address latency | preprocess tasks | records cards weights graphs bundle
+    errors optional machine | frame geometry results address latency | preprocess tasks | records cards weights graphs bundle
     | backends | sources | drawing sinks | engine | pipeline | measure | nets | convert | loading | cli
 """
 ROOMS = _ORDER.replace("|", " ").split()

@@ -12,6 +12,7 @@ import pytest
 
 import graphs
 from edgezoo.cli import VERBS
+from edgezoo.cli.list_ import markdown
 from edgezoo.convert import convert
 from edgezoo.preprocess import Preprocess
 
@@ -63,3 +64,10 @@ def test_its_files_exist() -> None:
     named = re.findall(r"\]\(([\w./]+)\)", README)
     assert named
     assert [name for name in named if not (ROOT / name).exists()] == []
+
+
+def test_its_table_is_the_measured_one() -> None:
+    shown = re.search(r"<!-- zoo:.*?-->\n\n(.*?)\n<!-- /zoo -->", README, re.DOTALL)
+    assert shown is not None
+    assert shown[1] == markdown()
+    assert (ROOT / "models" / "README.md").read_text("utf-8") == f"# The zoo\n\n{markdown()}"

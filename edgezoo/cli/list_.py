@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import json
+from typing import Any
 
 from edgezoo import cards
 from edgezoo.cli import options, show
@@ -15,10 +17,14 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow", choices=("permissive",), help="only models whose code and weights are under such a licence"
     )
+    parser.add_argument("--markdown", action="store_true", help="the whole zoo as a table, with what was measured")
     options.add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
+    if args.markdown:
+        print(markdown(), end="")
+        return 0
     found = [card for card in map(cards.read_card, cards.names()) if args.task in (None, card.task)]
     found = [card for card in found if args.allow is None or card.licence.permissive]
     if args.json:
@@ -46,3 +52,44 @@ def summary(card: cards.Card) -> dict[str, object]:
         "licence": {"code": card.licence.code, "weights": card.licence.weights, "permissive": card.licence.permissive},
         "accuracy": {entry.metric: entry.value for entry in card.accuracy},
     }
+
+
+def markdown() -> str:
+    """The zoo as a Markdown table, from its cards and from `models/measured.json`."""
+    told = json.loads((cards.zoo_folder() / "measured.json").read_text("utf-8"))
+    head = ["model", "task", "input", "parameters", "fp32 file", "published", "measured", "1 thread", "2 threads", "weights"]
+    lines = ["| " + " | ".join(head) + " |", "|---|---|---|" + "---:|" * 6 + "---|"]
+    for card in map(cards.read_card, cards.names()):
+        lines.append("| " + " | ".join(_row(card, told["models"][card.name])) + " |")
+    device = told["machine"]
+    return (
+        "\n".join(lines)
+        + f"""
+
+Published: by the weights' makers, on COCO val2017 or ImageNet-1k; `edgezoo info NAME` names the source. Measured: the
+bundle's own accuracy on a small sample of those sets, to show that conversion kept it and not to rank models; none
+where the official weights were not at hand. Times: one image through the bare engine in ms, ONNX Runtime on the CPU,
+medians of blocks in turns, on {device["cores"]} cores of {device["cpu"]}, {told["date"]}, by
+`tests/benchmarks/zoo.py`.
+"""
+    )
+
+
+def _row(card: cards.Card, measured: dict[str, Any]) -> list[str]:
+    width, height = card.input.size_wh
+    published = f"{card.accuracy[0].metric} {100 * card.accuracy[0].value:.1f}" if card.accuracy else ""
+    accuracy = measured.get("accuracy")
+    found = f"{100 * accuracy['value']:.1f} ({accuracy['images']} images)" if accuracy else "–"
+    ms = measured["ms"]
+    return [
+        f"`{card.name}`",
+        card.task,
+        f"{width}x{height}",
+        f"{measured['parameters'] / 1e6:.1f} M",
+        f"{measured['bytes'] / 1e6:.1f} MB",
+        published,
+        found,
+        f"{ms['1']:.1f}",
+        f"{ms['2']:.1f}",
+        card.licence.weights,
+    ]

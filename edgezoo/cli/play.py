@@ -35,7 +35,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     options.add_runtime(parser)
     group = parser.add_argument_group("pipeline")
     group.add_argument(
-        "--workers", type=int, default=1, metavar="N", help="N engines of one thread each: more frames per second"
+        "--workers",
+        type=int,
+        metavar="N",
+        help="N engines of one thread each (default: for files one a core, for live sources one engine on all)",
     )
     group.add_argument("--batch", type=int, default=1, metavar="N", help="frames in one inference, across sources")
     group.add_argument("--wait-ms", type=float, metavar="MS", help="how long a batch waits to be full")

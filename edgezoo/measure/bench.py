@@ -17,7 +17,7 @@ from edgezoo.address import without_login
 from edgezoo.engine import Engine
 from edgezoo.errors import RequestError
 from edgezoo.latency import Distribution
-from edgezoo.measure.machine import OtherLoad, machine
+from edgezoo.machine import OtherLoad, machine
 from edgezoo.measure.player import BareEngine, Player
 from edgezoo.optional import require
 
@@ -111,7 +111,7 @@ def bench(
     engine: Engine,
     *,
     source: str | None = None,
-    workers: int = 1,
+    workers: int | None = None,
     batch: int = 1,
     blocks: int = 9,
     max_seconds: float = 120.0,
@@ -163,7 +163,7 @@ def bench(
             "model": engine.bundle.manifest.name,
             **engine.runs.to_dict(),
             "precision": engine.artifact.precision,
-            "workers": workers,
+            "workers": player.pipeline.profile.runs["workers"],
             "batch": batch,
             "opencv_threads": int(require("cv2").getNumThreads()),
         },

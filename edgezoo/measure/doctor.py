@@ -21,7 +21,7 @@ from edgezoo import __version__
 from edgezoo.address import without_login
 from edgezoo.backends import backends
 from edgezoo.measure import devices, packages
-from edgezoo.measure.machine import cores, cpu_model, cpu_quota, instruction_sets
+from edgezoo.machine import cores, cpu_model, cpu_quota, instruction_sets
 from edgezoo.weights import cache_folder
 
 _CUDA_S = 8.0

@@ -54,7 +54,7 @@ class BareEngine:
 class Player:
     """A pipeline over an endless clip, played a block at a time. Between blocks it is empty, and nothing of it runs."""
 
-    def __init__(self, engine: Engine, clip: str, *, workers: int, batch: int) -> None:
+    def __init__(self, engine: Engine, clip: str, *, workers: int | None, batch: int) -> None:
         self.clip = Loop(clip, batch)
         try:
             self.pipeline = Pipeline(self.clip, engine, workers=workers, batch=batch)
@@ -63,7 +63,7 @@ class Player:
             raise
         self._results = iter(self.pipeline)
         self._delivered = 0
-        self._unit = workers * batch  # frames come in bursts of that many; a block is whole bursts
+        self._unit = self.pipeline.profile.runs["workers"] * batch  # frames come in bursts of that many; a block is whole bursts
         self._filling = 4 * self._unit + 4 * batch
         self.forget()
 

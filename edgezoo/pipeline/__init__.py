@@ -2,16 +2,15 @@
 
     capture (a thread per source) -> inbox -> prepare -> infer (a thread per worker) -> read, in the caller's thread
 
-Files: `prepare` runs ahead in a thread of its own, queues are bounded, nothing is lost and order is kept.
+Files: `prepare` runs ahead in a thread of its own, queues are bounded, nothing is lost and order is kept. Several
+workers keep all cores busy by themselves; there each prepares, infers and reads its own batches, with fewer hand-overs.
 Live: a worker takes the newest frame when it is free to run it, and not before, so that no frame grows old waiting.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
 
@@ -20,35 +19,24 @@ from edgezoo.backends import Arrays
 from edgezoo.engine import Engine
 from edgezoo.errors import RequestError
 from edgezoo.frame import Event, Frame
-from edgezoo.geometry import Placement
 from edgezoo.latency import Profile
+from edgezoo.machine import cores, cpu_quota
 from edgezoo.pipeline.inbox import Inbox
+from edgezoo.pipeline.jobs import Job, Jobs
 from edgezoo.results import Result
 from edgezoo.sources import Source, is_live, open_source
 
+MOST_WORKERS = 8  # each holds a copy of the network
 JOIN_S = 5.0  # how long closing waits for a thread that a driver may hold
-
-
-@dataclass(eq=False)
-class _Job:
-    """A batch on its way; `answer` is set by a worker, or `error` by whoever failed."""
-
-    frames: list[Frame]
-    array: object = None
-    placements: list[Placement] = field(default_factory=list)
-    answer: Arrays | None = None
-    error: BaseException | None = None
-
-    @property
-    def settled(self) -> bool:
-        return self.answer is not None or self.error is not None
 
 
 class Pipeline:
     """Iterate it once; leave it by `with`, or close it. Close ends every thread and every source.
 
     `batch`, `wait_ms`: a batch closes when it is full or its oldest frame has waited so long (None: not at all for
-    live sources, until full for files). `workers`: so many engines of one thread each; 1 runs the engine as it is.
+    live sources, until full for files). `workers`: so many engines of one thread each; 1 runs the engine as it is. None
+    is 1 for live sources, where one engine on all cores answers soonest, and for files on a CPU, unless the engine was
+    given a number of threads, one for each core, which gets more through.
     `max_age_ms`: a live frame older than that is dropped before it costs inference.
 
     A source that fails neither stops nor delays the others: `on_event` hears of it at once, in the caller's thread, and
@@ -63,12 +51,12 @@ class Pipeline:
         *,
         batch: int = 1,
         wait_ms: float | None = None,
-        workers: int = 1,
+        workers: int | None = None,
         max_age_ms: float | None = None,
         on_event: Callable[[Event], None] | None = None,
     ) -> None:
         """Raises SourceError for a single source that cannot be opened, RequestError for numbers out of range."""
-        if batch < 1 or workers < 1:
+        if batch < 1 or (workers is not None and workers < 1):
             raise RequestError(f"expected batch and workers of 1 or more, got {batch} and {workers}")
         fixed = engine.bundle.manifest.batch
         if fixed is not None and batch > fixed:
@@ -85,6 +73,9 @@ class Pipeline:
         """Threads that a driver still held when the pipeline closed."""
         self._given = given
         self._live = any(is_live(source) if isinstance(source, str) else source.live for source in given)
+        workers = workers or (1 if self._live else _workers_for(engine))
+        self._alone = workers > 1  # a worker does all three stages by itself
+        self._ahead = not self._live and not self._alone
         self._engine = engine
         self._engines = [engine] if workers == 1 else [engine.fork(threads=1) for _ in range(workers)]
         self.profile.runs = {
@@ -95,32 +86,30 @@ class Pipeline:
         self._inbox = Inbox(self.profile, batch=batch, wait_ms=wait_ms, max_age_ms=max_age_ms)
         self._inbox.expect(len(given))
         self._on_event = on_event or (lambda event: None)
-        self._jobs: deque[_Job] = deque()  # taken and not handed over yet, in order
-        self._ready: deque[_Job] = deque()  # prepared ahead, for the next free worker
-        self._limit = workers if self._live else 2 * workers + 1
-        self._changed = threading.Condition()
-        self._events: deque[Event] = deque()
+        self._jobs = Jobs(limit=workers if self._live else 2 * workers + 1)
+        self._lock = threading.Lock()
         self._errors: list[Exception] = []
         self._open: list[Source] = [source for source in given if not isinstance(source, str)]
         self._threads: list[threading.Thread] = []
         self._taking = threading.Lock()
-        self._drained = False
-        self._closing = False
 
     def __iter__(self) -> Iterator[tuple[Frame, Result]]:
-        if self._threads or self._closing:
+        if self._threads or self._jobs.closed:
             raise RequestError("a pipeline runs once; make another")
         self._start()
         try:
-            while (job := self._next_job()) is not None:
-                yield from self._hand_over(job)
+            while (news := self._jobs.next()) is not None:
+                if isinstance(news, Event):
+                    self._on_event(news)
+                else:
+                    yield from self._hand_over(news)
         finally:
             self.close()
         if self._errors:
             raise self._errors[0]
 
     def _start(self) -> None:
-        runs: list[tuple[str, Callable[[], None]]] = [] if self._live else [("prepare", self._prepare_ahead)]
+        runs: list[tuple[str, Callable[[], None]]] = [("prepare", self._prepare_ahead)] if self._ahead else []
         for source in self._given:
             runs.append((f"capture {_name(source)}", partial(self._capture, source)))
         for number, engine in enumerate(self._engines):
@@ -137,115 +126,83 @@ class Pipeline:
         try:
             source = open_source(given) if isinstance(given, str) else given
             name = source.address
-            with self._changed:
+            with self._lock:
                 self._open.append(source)
-                closing = self._closing
+                closing = self._jobs.closed
             if closing:
                 source.close()
             slot = self._inbox.add(live=source.live)
-            self._tell(Event(name, "opened", "opened"))
+            self._jobs.tell(Event(name, "opened", "opened"))
             for frame in source:
                 if not self._inbox.put(slot, frame):
                     break
-            self._tell(Event(name, "ended", "ended"))
+            self._jobs.tell(Event(name, "ended", "ended"))
         except Exception as error:
-            with self._changed:
+            with self._lock:
                 self._errors.append(error)
-            self._tell(Event(name, "failed", str(error)))
+            self._jobs.tell(Event(name, "failed", str(error)))
         finally:
             if slot is None:
                 self._inbox.lost()
             else:
                 self._inbox.end(slot)
 
-    def _tell(self, event: Event) -> None:
-        with self._changed:
-            self._events.append(event)
-            self._changed.notify_all()
-
     # -- prepare and infer
 
-    def _take(self) -> _Job | None:
+    def _take(self) -> Job | None:
         """The next batch, once there is room for one more on the way; None: no more come."""
-        with self._taking:  # one at a time, so that the order of jobs is the order of frames
-            with self._changed:
-                while len(self._jobs) >= self._limit and not self._closing:
-                    self._changed.wait()
+        with self._taking:
+            self._jobs.wait_for_room()
             frames = self._inbox.take()
-            with self._changed:
-                if not frames:
-                    self._drained = True
-                    self._changed.notify_all()
-                    return None
-                job = _Job(frames)
-                self._jobs.append(job)
-                return job
+            if frames:
+                return self._jobs.add(frames)
+            self._jobs.drained()
+            return None
 
-    def _prepare(self, job: _Job) -> None:
+    def _prepare(self, job: Job) -> None:
         try:
             with self.profile.time("prepare"):
                 job.array, job.placements = self._engine.prepare([frame.image for frame in job.frames])
         except Exception as error:
-            self._settle(job, error=error)
+            self._jobs.settle(job, error=error)
 
     def _prepare_ahead(self) -> None:
         while (job := self._take()) is not None:
             self._prepare(job)
-            with self._changed:
-                self._ready.append(job)
-                self._changed.notify_all()
+            self._jobs.put_prepared(job)
 
-    def _prepared(self) -> _Job | None:
+    def _next(self) -> Job | None:
         """The next job for a worker that is free."""
-        if self._live:
-            job = self._take()
-            if job is not None:
-                self._prepare(job)
-            return job
-        with self._changed:
-            while not self._ready and not self._drained and not self._closing:
-                self._changed.wait()
-            return self._ready.popleft() if self._ready and not self._closing else None
+        if self._ahead:
+            return self._jobs.take_prepared()
+        job = self._take()
+        if job is not None:
+            self._prepare(job)
+        return job
 
     def _work(self, engine: Engine) -> None:
-        while (job := self._prepared()) is not None:
+        while (job := self._next()) is not None:
             if job.error is not None:
                 continue
             try:
                 with self.profile.time("infer"):
-                    answer = engine.infer(job.array)  # type: ignore[arg-type]
-                self._settle(job, answer=answer)
+                    answer = engine.infer(job.array)
+                self._jobs.settle(job, answer=answer, results=self._read(job, answer) if self._alone else None)
             except Exception as error:
-                self._settle(job, error=error)
+                self._jobs.settle(job, error=error)
 
-    def _settle(self, job: _Job, *, answer: Arrays | None = None, error: Exception | None = None) -> None:
-        with self._changed:
-            job.answer, job.error = answer, error
-            self._changed.notify_all()
+    def _read(self, job: Job, answer: Arrays) -> list[Result]:
+        with self.profile.time("read"):
+            return self._engine.read(answer, job.placements)
 
     # -- the caller's thread
 
-    def _next_job(self) -> _Job | None:
-        while True:
-            with self._changed:
-                while not self._events and not (self._jobs and self._jobs[0].settled):
-                    if self._drained and not self._jobs:
-                        return None
-                    self._changed.wait()
-                if not self._events:
-                    job = self._jobs.popleft()
-                    self._changed.notify_all()
-                    return job
-                event = self._events.popleft()
-            self._on_event(event)
-
-    def _hand_over(self, job: _Job) -> Iterator[tuple[Frame, Result]]:
+    def _hand_over(self, job: Job) -> Iterator[tuple[Frame, Result]]:
         try:
             if job.error is not None:
                 raise job.error
             assert job.answer is not None
-            with self.profile.time("read"):
-                results = self._engine.read(job.answer, job.placements)
+            results = self._read(job, job.answer) if job.results is None else job.results
         except BaseException:
             self.profile.count_failed(len(job.frames))
             raise
@@ -262,11 +219,10 @@ class Pipeline:
 
     def close(self) -> None:
         """End every thread and source; what was on its way is counted as dropped. Safe to call again."""
-        with self._changed:
-            if self._closing:
+        with self._lock:
+            if self._jobs.closed:
                 return
-            self._closing = True
-            self._changed.notify_all()
+            self._jobs.close()
             sources = [*self._open]
         self._inbox.close()
         for source in sources:
@@ -274,14 +230,13 @@ class Pipeline:
         for thread in self._threads:
             thread.join(JOIN_S)
         self.stuck = tuple(thread.name for thread in self._threads if thread.is_alive())
-        for job in self._jobs:
-            self.profile.count_dropped("closed", len(job.frames))
-        self._jobs.clear()
+        jobs, events = self._jobs.left()
+        self.profile.count_dropped("closed", sum(len(job.frames) for job in jobs))
         for engine in self._engines:
             if engine is not self._engine:
                 engine.close()
-        while self._events:
-            self._on_event(self._events.popleft())
+        for event in events:
+            self._on_event(event)
 
     def __enter__(self) -> Pipeline:
         return self
@@ -295,3 +250,10 @@ class Pipeline:
 def _name(source: Source | str) -> str:
     """Its address as people may see it."""
     return str(Address.parse(source)) if isinstance(source, str) else source.address
+
+
+def _workers_for(engine: Engine) -> int:
+    """How many engines of one thread serve files best: one a core, where the engine is free to use them all."""
+    if engine.runs.device != "cpu" or engine.runs.threads is not None:
+        return 1
+    return max(1, min(cores(), int(cpu_quota() or MOST_WORKERS), MOST_WORKERS))

@@ -10,6 +10,7 @@ from edgezoo.errors import SourceError
 from edgezoo.frame import Frame
 from edgezoo.sources._capture import Capture
 
+_LARGE_PX = 1920 * 1088
 _FIRST_BOXES = (b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip")
 
 
@@ -28,7 +29,11 @@ class Video:
         if not os.access(path, os.R_OK):
             raise SourceError(f"{self.address}: expected a file to read, got one without permission; see ls -l")
         self._path = os.path.abspath(path)  # FFmpeg takes `a:b.mp4` for a protocol
-        self._capture = Capture(self.address, self._path, "FFMPEG")
+        # One thread decodes with half the work of FFmpeg's default; a large picture needs more of them all the same.
+        self._capture = Capture(self.address, self._path, "FFMPEG", params={"N_THREADS": 1})
+        if (size := self._capture.size_wh) is not None and size[0] * size[1] > _LARGE_PX:
+            self._capture.device.close()
+            self._capture = Capture(self.address, self._path, "FFMPEG")
         if not self._capture.is_open:
             raise SourceError(
                 f"{self.address}: expected a video, got a file that FFmpeg cannot read as one; is it complete?"

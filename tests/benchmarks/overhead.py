@@ -17,7 +17,7 @@ from typing import Any
 from edgezoo.engine import DOOR, Engine
 from edgezoo.frame import Frame
 from edgezoo.latency import Profile
-from edgezoo.measure.machine import machine
+from edgezoo.machine import machine
 from edgezoo.sources import open_source
 from edgezoo.tasks import task
 

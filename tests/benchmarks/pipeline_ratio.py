@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 from edgezoo.engine import Engine
 from edgezoo.measure.bench import BareEngine, Player
-from edgezoo.measure.machine import OtherLoad, cores, machine
+from edgezoo.machine import OtherLoad, cores, machine
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from collections.abc import Callable
 import cv2
 
 from edgezoo.bundle import Bundle
-from edgezoo.measure.machine import machine
+from edgezoo.machine import machine
 from edgezoo.sources import open_source
 
 

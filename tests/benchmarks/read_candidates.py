@@ -17,7 +17,7 @@ from contextlib import suppress
 import numpy as np
 
 from edgezoo.geometry import Placement
-from edgezoo.measure.machine import machine
+from edgezoo.machine import machine
 from edgezoo.tasks import Ask, Outputs, detect
 
 CANDIDATES, CLASSES, SIDE = 3000, 80, 640
