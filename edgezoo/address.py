@@ -16,6 +16,10 @@ _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+):(?!\\)", re.IGNORECASE)  # two letter
 _LOGIN = re.compile(r"(?<=://)[^/\s]*@")  # up to the last @: passwords have them too
 
 
+# `?password=…` of a URL, `user-pw=…` of a GStreamer element.
+_SECRET = re.compile(r"(\b[\w-]*(?:user|pw|pass|secret|token)[\w-]*\s*=\s*)(\"[^\"]*\"|[^\s&]+)", re.IGNORECASE)
+
+
 @dataclass(frozen=True, slots=True)
 class Address:
     """An address taken apart."""
@@ -83,5 +87,5 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def without_login(text: str) -> str:
-    """`text` with `user:password@` taken out of every URL in it."""
-    return _LOGIN.sub("", text)
+    """`text` with `user:password@` taken out of every URL in it, and `password=…` covered."""
+    return _SECRET.sub(r"\1***", _LOGIN.sub("", text))

@@ -16,14 +16,11 @@ from edgezoo.frame import Frame
 from edgezoo.optional import require
 from edgezoo.sources._capture import Capture
 
-_SECRET = re.compile(r"(\b[\w-]*(?:user|pw|pass|secret|token)[\w-]*\s*=\s*)(\"[^\"]*\"|\S+)", re.IGNORECASE)
-
-
 class GStreamer:
     live = True
 
     def __init__(self, pipeline: str) -> None:
-        self.address = "gstreamer:" + _SECRET.sub(r"\1***", without_login(pipeline))
+        self.address = "gstreamer:" + without_login(pipeline)
         if "appsink" not in pipeline:
             raise RequestError(
                 f"{self.address}: expected an appsink at its end; try adding ' ! videoconvert ! appsink'"
