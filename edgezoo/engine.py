@@ -12,11 +12,11 @@ import numpy.typing as npt
 
 from edgezoo.backends import Arrays, open_backend
 from edgezoo.bundle import Bundle
-from edgezoo.errors import BundleError, ShapeError, SourceError
+from edgezoo.errors import BundleError, ShapeError
 from edgezoo.frame import Image
 from edgezoo.geometry import Placement
-from edgezoo.optional import require
 from edgezoo.results import Result
+from edgezoo.sources.images import read_image
 from edgezoo.tasks import Ask, class_ids, task
 
 DOOR = "images"
@@ -150,19 +150,3 @@ class Engine:
 
     def __repr__(self) -> str:
         return f"Engine({self.bundle.manifest.name} {self.artifact.precision}, {self.runs})"
-
-
-def read_image(path: str | Path) -> Image:
-    """A photo as BGR uint8 (H, W, 3), turned upright by its EXIF data. Raises SourceError."""
-    cv2 = require("cv2")
-    try:
-        data = np.fromfile(path, np.uint8)  # cv2.imread cannot open every path on Windows
-    except OSError as error:
-        raise SourceError(f"{path}: expected an image: {error.strerror}") from None
-    try:
-        image: Image | None = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    except cv2.error:  # more pixels than OpenCV takes
-        image = None
-    if image is None:
-        raise SourceError(f"{path}: expected an image that OpenCV reads (JPEG, PNG, WebP, …), got something else")
-    return image

@@ -15,11 +15,11 @@ import cv2
 import numpy as np
 import pytest
 
+from edgezoo import machine as computer
 from edgezoo.bundle import Bundle
 from edgezoo.engine import Engine
 from edgezoo.errors import BackendError, RequestError, SourceError
 from edgezoo.measure import bench as room
-from edgezoo import machine as computer
 from edgezoo.measure.bench import bench
 from edgezoo.measure.player import BLOCK_RUNS, BareEngine, Loop, Player
 from edgezoo.preprocess import Preprocess

@@ -422,7 +422,7 @@ def thesis(here: Path) -> None:
         (
             "convert card/squares.toml -o out --images gone",
             nothing,
-            "gone: expected a folder of photos for --images, found none",
+            "expected an image, found no file at gone",
         ),
         (
             "convert card/squares.toml -o out --batch 0",

@@ -6,10 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import graphs
 import numpy as np
 import pytest
 
-import graphs
 from edgezoo.convert import convert
 from edgezoo.preprocess import Preprocess
 
@@ -62,7 +62,9 @@ def test_the_two_camera_demo_serves_both(place: Path) -> None:
     for clip in ("clip.mp4", "other.mp4"):
         told = [line for line in lines if line.startswith(clip)]
         assert [line.split()[1] for line in told] == [f"#{index}" for index in range(FRAMES)]
-        assert [line.endswith("Detections(1 bus)") for line in told] == [index >= FRAMES // 2 for index in range(FRAMES)]
+        assert [line.endswith("Detections(1 bus)") for line in told] == [
+            index >= FRAMES // 2 for index in range(FRAMES)
+        ]
 
 
 def test_demos_are_short() -> None:

@@ -17,7 +17,7 @@ import pytest
 import edgezoo
 from edgezoo.backends import backends, open_backend
 from edgezoo.bundle import Bundle
-from edgezoo.engine import Engine, read_image
+from edgezoo.engine import Engine
 from edgezoo.errors import (
     BackendError,
     BundleError,
@@ -32,6 +32,7 @@ from edgezoo.frame import Event, Frame, Image
 from edgezoo.loading import find_bundle
 from edgezoo.preprocess import Preprocess
 from edgezoo.results import Detections, Labels
+from edgezoo.sources.images import read_image
 from edgezoo.tasks import Ask
 
 cv2 = pytest.importorskip("cv2", reason="images are resized with OpenCV")

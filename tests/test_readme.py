@@ -7,10 +7,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import graphs
 import numpy as np
 import pytest
 
-import graphs
 from edgezoo.cli import VERBS
 from edgezoo.cli.list_ import markdown
 from edgezoo.convert import convert
@@ -41,7 +41,10 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(
     ("block", "says"),
-    [(0, [r"car 0\.99 at \(4\d\.\d+, .*\)"]), (1, [*[rf"{k} 0\.{k}0 s \d+ ms old .*1 car.*" for k in range(3)], "Profile.*"])],
+    [
+        (0, [r"car 0\.99 at \(4\d\.\d+, .*\)"]),
+        (1, [*[rf"{k} 0\.{k}0 s \d+ ms old .*1 car.*" for k in range(3)], "Profile.*"]),
+    ],
     ids=["six lines", "pipeline"],
 )
 def test_its_python_runs(block: int, says: list[str], place: Path) -> None:

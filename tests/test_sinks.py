@@ -174,7 +174,14 @@ def test_addresses(address: str, raises: type[Exception] | None, says: str, here
 @pytest.mark.parametrize("suffix", [".mp4", ".avi", ".mkv", ".mov"])
 @pytest.mark.parametrize(
     ("given", "source_fps", "expected"),
-    [(25, 25, 25), (12.5, 12.5, 12.5), (29.97, 30, 29.97), (None, 12.5, 12.5), (None, 29.97, 29.97), (None, np.inf, 30)],
+    [
+        (25, 25, 25),
+        (12.5, 12.5, 12.5),
+        (29.97, 30, 29.97),
+        (None, 12.5, 12.5),
+        (None, 29.97, 29.97),
+        (None, np.inf, 30),
+    ],
 )
 def test_a_video_reads_back(suffix: str, given: float | None, source_fps: float, expected: float, here: Path) -> None:
     path = here / f"out{suffix}"

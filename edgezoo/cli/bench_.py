@@ -13,9 +13,7 @@ HELP = "Time the bare engine and the whole pipeline in turns, until their ratio 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="a bundle's folder, or a model's name")
     parser.add_argument("--source", metavar="CLIP", help="a video or synthetic: address (default: a synthetic clip)")
-    parser.add_argument(
-        "--workers", type=int, metavar="N", help="for the pipeline: N engines of one thread each"
-    )
+    parser.add_argument("--workers", type=int, metavar="N", help="for the pipeline: N engines of one thread each")
     parser.add_argument("--batch", type=int, default=1, metavar="N", help="frames in one inference")
     parser.add_argument(
         "--blocks", type=int, default=9, metavar="N", help="pairs of blocks at least (default: %(default)s)"

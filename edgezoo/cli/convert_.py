@@ -91,10 +91,7 @@ def _batch(text: str) -> int | str:
     raise argparse.ArgumentTypeError(f"expected a batch size of 1 to 1024, or dynamic, got {text!r}")
 
 
-def _photos(folder: Path) -> list[Path]:
-    from edgezoo.sources.images import SUFFIXES
+def _photos(folder: Path) -> list[str]:
+    from edgezoo.sources.images import find_images
 
-    found = sorted(path for path in folder.glob("*") if path.suffix.lower() in SUFFIXES)[:16]
-    if not found:
-        raise RequestError(f"{folder}: expected a folder of photos for --images, found none there")
-    return found
+    return find_images(str(folder))[:16]

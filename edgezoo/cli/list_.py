@@ -57,7 +57,18 @@ def summary(card: cards.Card) -> dict[str, object]:
 def markdown() -> str:
     """The zoo as a Markdown table, from its cards and from `models/measured.json`."""
     told = json.loads((cards.zoo_folder() / "measured.json").read_text("utf-8"))
-    head = ["model", "task", "input", "parameters", "fp32 file", "published", "measured", "1 thread", "2 threads", "weights"]
+    head = [
+        "model",
+        "task",
+        "input",
+        "parameters",
+        "fp32 file",
+        "published",
+        "measured",
+        "1 thread",
+        "2 threads",
+        "weights",
+    ]
     lines = ["| " + " | ".join(head) + " |", "|---|---|---|" + "---:|" * 6 + "---|"]
     for card in map(cards.read_card, cards.names()):
         lines.append("| " + " | ".join(_row(card, told["models"][card.name])) + " |")

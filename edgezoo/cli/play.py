@@ -164,7 +164,7 @@ class _Watch:
 
     def _numbers(self) -> str:
         profile = self._profile
-        total = getattr(self.single, "frames", None)
+        total = None if self.single is None else self.single.frames
         done = f"{profile.delivered}" if total is None else f"{profile.delivered}/{total}"
         left = ""
         if total and profile.fps:

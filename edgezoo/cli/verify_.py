@@ -32,8 +32,8 @@ def run(args: argparse.Namespace) -> int:
         table.add_row(name.replace("_", " "), f"{answer.largest:.2g}", f"{answer.tolerance:.2g}", _mark(answer.ok))
     show.out.print(table)
     runs = found.runs
-    told = f"{found.images} golden images, {runs['backend']} {runs['version']} on {runs['device']}, OpenCV {geometry.opencv}"
-    show.out.print(f"{_mark(found.ok)} {told}")
+    how = f"{runs['backend']} {runs['version']} on {runs['device']}, OpenCV {geometry.opencv}"
+    show.out.print(f"{_mark(found.ok)} {found.images} golden images, {how}")
     return 0 if found.ok else 1
 
 

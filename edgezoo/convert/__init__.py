@@ -16,11 +16,11 @@ from edgezoo.convert import agreement, write
 from edgezoo.convert.decoders import exit_of
 from edgezoo.convert.graph import Nodes, emit, free_batch, inside
 from edgezoo.convert.raw import Raw, find_raw
-from edgezoo.engine import read_image
 from edgezoo.errors import AgreementError, BackendError, CardError, ConvertError, RequestError
 from edgezoo.frame import Image
 from edgezoo.preprocess import Preprocess
 from edgezoo.sources import open_source
+from edgezoo.sources.images import read_image
 from edgezoo.tasks import Outputs, task
 from edgezoo.weights import Progress
 

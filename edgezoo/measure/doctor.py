@@ -20,8 +20,8 @@ from pathlib import Path
 from edgezoo import __version__
 from edgezoo.address import without_login
 from edgezoo.backends import backends
-from edgezoo.measure import devices, packages
 from edgezoo.machine import cores, cpu_model, cpu_quota, instruction_sets
+from edgezoo.measure import devices, packages
 from edgezoo.weights import cache_folder
 
 _CUDA_S = 8.0

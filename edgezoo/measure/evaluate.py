@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from edgezoo.engine import Engine, read_image
+from edgezoo.engine import Engine
 from edgezoo.errors import DataError, RequestError, SourceError
 from edgezoo.frame import Image
 from edgezoo.measure import coco, labelled
 from edgezoo.results import Detections, Result
+from edgezoo.sources.images import read_image
 from edgezoo.tasks import Ask
 
 Progress = Callable[[int, int], None]

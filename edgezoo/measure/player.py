@@ -63,7 +63,9 @@ class Player:
             raise
         self._results = iter(self.pipeline)
         self._delivered = 0
-        self._unit = self.pipeline.profile.runs["workers"] * batch  # frames come in bursts of that many; a block is whole bursts
+        self._unit = (
+            self.pipeline.profile.runs["workers"] * batch
+        )  # frames come in bursts of that many; a block is whole bursts
         self._filling = 4 * self._unit + 4 * batch
         self.forget()
 
@@ -106,6 +108,7 @@ class Loop:
     address: str
     batch: int
     live: bool = field(default=False, init=False)
+    frames: None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         self._first = open_source(self.address)

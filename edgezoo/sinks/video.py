@@ -39,9 +39,9 @@ class VideoSink:
 
     It keeps the time of what it shows: a picture stays until the next one's time, as where a live source
     dropped frames; none is left out. The rate is `fps`, else from the distance of the first two frames,
-    else 30. The first frame fixes the size, a frame of another size is letterboxed into it. A second source gets a file of
-    its own, `out-2.mp4`, a third `out-3.mp4`, in order of appearance; photos are one source. Without a
-    frame there is no file.
+    else 30. The first frame fixes the size, a frame of another size is letterboxed into it. A second source
+    gets a file of its own, `out-2.mp4`, a third `out-3.mp4`, in order of appearance; photos are one source.
+    Without a frame there is no file.
 
     Raises RequestError: an unknown suffix or rate. SinkError: the folder cannot be written to, the disk
     is full, or OpenCV cannot write the video; what was recorded before a full disk is kept at close().

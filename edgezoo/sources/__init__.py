@@ -38,6 +38,10 @@ class Source(Protocol):
     def size_wh(self) -> tuple[int, int] | None:
         """The size it states, where it states one."""
 
+    @property
+    def frames(self) -> int | None:
+        """How many frames it states to have; None for one without an end, or that does not tell."""
+
     def __iter__(self) -> Iterator[Frame]: ...
 
     def close(self) -> None:

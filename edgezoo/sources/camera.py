@@ -22,6 +22,7 @@ class Camera:
     """A camera that does what was asked of it, or is refused."""
 
     live = True
+    frames = None
 
     def __init__(self, address: Address) -> None:
         address.check_options(("size", "fps", "fourcc"))

@@ -16,8 +16,10 @@ from edgezoo.frame import Frame
 from edgezoo.optional import require
 from edgezoo.sources._capture import Capture
 
+
 class GStreamer:
     live = True
+    frames = None
 
     def __init__(self, pipeline: str) -> None:
         self.address = "gstreamer:" + without_login(pipeline)

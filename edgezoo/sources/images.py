@@ -38,36 +38,34 @@ class Images:
         self.address = str(address)
         self.paths = find_images(address.target)
         """What will be read, in order."""
+        self.frames = len(self.paths)
         self._device = Device(self.address)
 
     def __iter__(self) -> Iterator[Frame]:
-        unreadable: list[str] = []
+        unreadable: list[SourceError] = []
         with self._device.iterating():
             for index, path in enumerate(self.paths):
                 if self._device.ended.is_set():
                     return
-                try:
-                    data = np.fromfile(path, np.uint8)  # not cv2.imread: on Windows it knows no Unicode
-                except OSError as error:
-                    unreadable.append(f"{path} ({error.strerror})")
-                    continue
                 grabbed_ns = time.monotonic_ns()
-                image = _decode(data)
-                if image is None:
-                    unreadable.append(path)
+                try:
+                    image = read_image(path)
+                except SourceError as error:
+                    unreadable.append(error)
                     continue
                 yield Frame(image, index, float(index), grabbed_ns, path)
+        if len(self.paths) == 1 and unreadable:
+            raise unreadable[0]
         if unreadable:
-            raise SourceError(self._complaint(unreadable))
+            count = len(unreadable)
+            named = ", ".join(str(error).partition(": expected")[0] for error in unreadable[:5])
+            more = f" and {count - 5} more" if count > 5 else ""
+            raise SourceError(
+                f"{self.address}: expected {self.frames} images, could not read {count} of them: {named}{more}"
+            )
 
     def close(self) -> None:
         self._device.close()
-
-    def _complaint(self, unreadable: list[str]) -> str:
-        named = ", ".join(unreadable[:5]) + (f" and {len(unreadable) - 5} more" if len(unreadable) > 5 else "")
-        if len(self.paths) == 1:
-            return f"{named}: expected an image, got a file that cannot be read as one; is it complete?"
-        return f"{self.address}: expected {len(self.paths)} images, could not read {len(unreadable)} of them: {named}"
 
 
 def is_images(path: str) -> bool:
@@ -107,12 +105,17 @@ def _natural(path: str) -> list[tuple[int, int, str]]:
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", path.casefold())]
 
 
-def _decode(data: np.ndarray) -> Image | None:
+def read_image(path: str | os.PathLike[str]) -> Image:
+    """A photo as BGR uint8 (H, W, 3), turned upright by its EXIF data. Raises SourceError."""
     cv2 = require("cv2")
-    if not data.size:
-        return None
     try:
-        image: Image | None = cv2.imdecode(data, cv2.IMREAD_COLOR)
+        data = np.fromfile(path, np.uint8)  # not cv2.imread: on Windows it knows no Unicode
+    except OSError as error:
+        raise SourceError(f"{path}: expected an image: {error.strerror}") from None
+    try:
+        image: Image | None = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
     except cv2.error:  # too many pixels, or a header that lies
-        return None
+        image = None
+    if image is None:
+        raise SourceError(f"{path}: expected an image, got a file that cannot be read as one; is it complete?")
     return image

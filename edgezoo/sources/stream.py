@@ -32,6 +32,7 @@ class Stream:
     """
 
     live = True
+    frames = None
 
     def __init__(self, address: Address) -> None:
         self.address = str(address)

@@ -79,7 +79,7 @@ class Synthetic:
             raise RequestError(f"{address}: expected fps above 0, got {address.options['fps']!r}")
         self.fps: float | None = fps
         self._fps = fps
-        self._frames = _whole(address, "frames", 0)
+        self.frames = _whole(address, "frames", 0) or None
         self._code = _flag(address, "code", False)
         self._device = Device(self.address)
         width, height = self.size_wh
@@ -124,7 +124,7 @@ class Synthetic:
     def _next(self, last: int, start_ns: int) -> int | None:
         """The frame that comes after `last`, once it is time for it; None at the end."""
         ended = self._device.ended
-        if ended.is_set() or (self._frames and last + 1 >= self._frames):
+        if ended.is_set() or (self.frames and last + 1 >= self.frames):
             return None
         if not self.live:
             return last + 1
@@ -132,7 +132,7 @@ class Synthetic:
             if ended.wait(wait_ns / 1e9):
                 return None
         newest = max(last + 1, int((time.monotonic_ns() - start_ns) * self._fps / 1e9))
-        return min(newest, self._frames - 1) if self._frames else newest
+        return min(newest, self.frames - 1) if self.frames else newest
 
     def _due_ns(self, index: int, start_ns: int) -> int:
         return start_ns + round(index * 1e9 / self._fps)

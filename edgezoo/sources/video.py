@@ -42,6 +42,7 @@ class Video:
         self.size_wh = self._capture.size_wh
         self._step_s = 1 / self.fps if self.fps else 0.04
         self._claimed = int(self._capture.get("FRAME_COUNT"))  # below 1 where the file does not tell
+        self.frames = self._claimed if self._claimed > 0 else None
 
     def __iter__(self) -> Iterator[Frame]:
         capture = self._capture

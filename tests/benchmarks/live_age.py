@@ -73,8 +73,8 @@ def measure(kind: str, fps: int, engine: Engine, seconds: float) -> bool:
     accounted = profile.grabbed == profile.delivered + profile.dropped_in_all + profile.failed
     rate = profile.delivered / seconds
     print(
-        f"{kind:9} {fps:4}  {rate:5.1f}  {ages.percentile(50):8.1f} {ages.percentile(99):6.1f}  {bound:6.1f}  {interval:8.1f}"
-        f"  {processing:14.1f}  {alone:9.1f}  {grown:8.1f}  {profile.grabbed} = {profile.delivered} + "
+        f"{kind:9} {fps:4}  {rate:5.1f}  {ages.percentile(50):8.1f} {ages.percentile(99):6.1f}  {bound:6.1f}"
+        f"  {interval:8.1f}  {processing:14.1f}  {alone:9.1f}  {grown:8.1f}  {profile.grabbed} = {profile.delivered} + "
         f"{profile.dropped_in_all} + {profile.failed}: {accounted}",
         flush=True,
     )

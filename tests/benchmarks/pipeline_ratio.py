@@ -15,8 +15,8 @@ import time
 from collections.abc import Callable
 
 from edgezoo.engine import Engine
-from edgezoo.measure.bench import BareEngine, Player
 from edgezoo.machine import OtherLoad, cores, machine
+from edgezoo.measure.bench import BareEngine, Player
 
 
 def main() -> None:

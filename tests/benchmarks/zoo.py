@@ -27,8 +27,8 @@ from edgezoo.cli.list_ import markdown
 from edgezoo.convert import convert
 from edgezoo.engine import Engine
 from edgezoo.errors import WeightsError
-from edgezoo.measure.evaluate import evaluate
 from edgezoo.machine import machine
+from edgezoo.measure.evaluate import evaluate
 from edgezoo.weights import fetch
 
 ROOT = Path(__file__).parents[2]
@@ -51,7 +51,9 @@ def main() -> None:
     table = markdown()
     (ROOT / "models" / "README.md").write_text(f"# The zoo\n\n{table}", "utf-8")
     readme = ROOT / "README.md"
-    text = re.sub(r"(<!-- zoo:.*?-->\n).*?(<!-- /zoo -->)", rf"\1\n{table}\n\2", readme.read_text("utf-8"), flags=re.DOTALL)
+    text = re.sub(
+        r"(<!-- zoo:.*?-->\n).*?(<!-- /zoo -->)", rf"\1\n{table}\n\2", readme.read_text("utf-8"), flags=re.DOTALL
+    )
     readme.write_text(text, "utf-8")
 
 
