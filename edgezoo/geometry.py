@@ -72,61 +72,66 @@ def nms(
     removes much; once it does not, what is left is sparse and all pairs within a class are compared.
     """
     order = np.lexsort((-scores, labels))
-    boxes = _Columns(boxes_xyxy[order], labels[order], iou_above)
+    boxes = _Columns.of(boxes_xyxy[order], labels[order], iou_above)
     kept = [order[:0]]
     while order.size:
         starts = boxes.class_starts()
         heads = np.flatnonzero(starts)
-        alive = ~boxes.overlap(heads[np.cumsum(starts) - 1], slice(None))
-        alive[heads] = False
+        gone = boxes.overlap(heads[np.cumsum(starts) - 1], slice(None))
+        gone[heads] = True
+        left = np.flatnonzero(~gone)
         kept.append(order[heads])
-        removed = order.size - heads.size - np.count_nonzero(alive)
-        order, boxes = order[alive], boxes[alive]
-        if removed < order.size // 4:
+        removed = order.size - heads.size - left.size
+        order, boxes = order[left], boxes.take(left)
+        if removed < left.size // 4:
             kept.append(order[boxes.survivors()])
             break
     winners = np.concatenate(kept)
     return winners[np.lexsort((winners, -scores[winners]))]
 
 
+@dataclass(frozen=True, eq=False, slots=True)
 class _Columns:
     """Boxes sorted by class, then by falling score, laid out for arithmetic over many pairs."""
 
-    def __init__(self, boxes_xyxy: Boxes, labels: npt.NDArray[np.int64], iou_above: float) -> None:
-        self._low, self._high = boxes_xyxy[:, :2].T.copy(), boxes_xyxy[:, 2:].T.copy()
-        self._labels = labels
-        self._iou_above = np.float32(iou_above)
-        sides = np.maximum(self._high - self._low, 0)
-        self._share = sides[0] * sides[1] * self._iou_above
+    low: npt.NDArray[np.float32]  # (2, n), x1 y1
+    high: npt.NDArray[np.float32]  # (2, n), x2 y2
+    share: npt.NDArray[np.float32]  # (n,), the area times the limit
+    labels: npt.NDArray[np.int64]
+    limit: np.float32
 
-    def __getitem__(self, mask: npt.NDArray[np.bool_]) -> _Columns:
-        boxes = np.concatenate([self._low[:, mask], self._high[:, mask]]).T
-        return _Columns(boxes, self._labels[mask], float(self._iou_above))
+    @classmethod
+    def of(cls, boxes_xyxy: Boxes, labels: npt.NDArray[np.int64], iou_above: float) -> _Columns:
+        low, high, limit = boxes_xyxy[:, :2].T.copy(), boxes_xyxy[:, 2:].T.copy(), np.float32(iou_above)
+        sides = np.maximum(high - low, 0)
+        return cls(low, high, sides[0] * sides[1] * limit, labels, limit)
+
+    def take(self, chosen: npt.NDArray[np.int64]) -> _Columns:
+        low, high = self.low.take(chosen, axis=1), self.high.take(chosen, axis=1)
+        return _Columns(low, high, self.share[chosen], self.labels[chosen], self.limit)
 
     def class_starts(self) -> npt.NDArray[np.bool_]:
-        starts = np.ones(self._labels.size, bool)
-        np.not_equal(self._labels[1:], self._labels[:-1], out=starts[1:])
+        starts = np.ones(self.labels.size, bool)
+        np.not_equal(self.labels[1:], self.labels[:-1], out=starts[1:])
         return starts
 
     def overlap(self, a: Any, b: Any) -> npt.NDArray[np.bool_]:
         """Whether boxes `a` and `b` overlap by more than the limit: shared / (A + B - shared) > limit, undivided."""
-        sides = np.minimum(self._high[:, a], self._high[:, b])
-        sides -= np.maximum(self._low[:, a], self._low[:, b])
+        sides = np.minimum(self.high[:, a], self.high[:, b])
+        sides -= np.maximum(self.low[:, a], self.low[:, b])
         np.maximum(sides, 0, out=sides)
         shared = sides[0] * sides[1]
-        shared *= 1 + self._iou_above
-        return np.asarray(shared > self._share[a] + self._share[b])
+        shared *= 1 + self.limit
+        return np.asarray(shared > self.share[a] + self.share[b])
 
     def survivors(self) -> npt.NDArray[np.bool_]:
         """Which boxes greedy suppression keeps: those that no kept better one of their class overlaps."""
-        count = self._labels.size
+        count = self.labels.size
+        largest_class = np.diff(np.flatnonzero(self.class_starts()), append=count).max(initial=0)
         better, worse = [], []
-        for distance in range(1, count):
+        for distance in range(1, largest_class):
             ahead, behind = slice(None, -distance), slice(distance, None)
-            same = self._labels[ahead] == self._labels[behind]
-            if not same.any():
-                break
-            pairs = np.flatnonzero(same & self.overlap(ahead, behind))
+            pairs = np.flatnonzero(self.overlap(ahead, behind) & (self.labels[ahead] == self.labels[behind]))
             better.append(pairs)
             worse.append(pairs + distance)
         kept = np.ones(count, bool)

@@ -18,7 +18,8 @@ PACKAGE = Path(edgezoo.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 _ORDER = """
     errors optional machine | frame geometry results address latency | preprocess tasks
-    | records cards weights graphs bundle | backends | sources | drawing sinks | engine | pipeline | measure | nets | convert | loading | cli
+    | records cards weights graphs bundle | backends | sources | drawing sinks | engine
+    | pipeline | measure | nets | convert | loading | cli
 """
 ROOMS = _ORDER.replace("|", " ").split()
 UP_ON_PURPOSE = {("results", "drawing")}  # `result.draw(image)`, imported when it is called

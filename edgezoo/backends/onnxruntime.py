@@ -80,7 +80,8 @@ def _provider(device: str) -> tuple[str, dict[str, str]]:
         raise RequestError(f"onnxruntime: expected device cpu, cuda or cuda:N, got {device!r}")
     if device == "cpu":
         return "CPUExecutionProvider", {}
-    return "CUDAExecutionProvider", {"device_id": found[1] or "0"}
+    # Without TF32, which has ten bits of mantissa and is the provider's default: fp32 means fp32.
+    return "CUDAExecutionProvider", {"device_id": found[1] or "0", "use_tf32": "0"}
 
 
 def _port(node: Any) -> Port:
