@@ -30,6 +30,7 @@ from edgezoo.errors import RequestError
         ("clip#.mp4#loop=1", "", "clip#.mp4", {"loop": "1"}),
         ("out.mp4#", "", "out.mp4#", {}),
         ("out.mp4#fps=", "", "out.mp4", {"fps": ""}),
+        ("camera:0#pipe=a=b=c", "camera", "0", {"pipe": "a=b=c"}),
         ("rtsp://host/a?channel=1&subtype=0", "rtsp", "rtsp://host/a?channel=1&subtype=0", {}),
         ("rtsp://host/a?channel=1#latency=0", "rtsp", "rtsp://host/a?channel=1", {"latency": "0"}),
         ("http://host/a#part", "http", "http://host/a#part", {}),

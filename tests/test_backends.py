@@ -134,7 +134,7 @@ def test_views_are_fed_like_copies(backend: Backend) -> None:
     ids=range(6),
 )
 def test_a_wrong_feed_is_told_in_one_line(backend: Backend, feeds: Any) -> None:
-    with pytest.raises(BackendError) as caught:
+    with pytest.raises(BackendError, match=r": \S.{10}") as caught:
         backend.run(feeds)
     assert "\n" not in str(caught.value)
     assert backend.run(images(1))["boxes"].tolist() == [[list(BOX)]]  # and it still works

@@ -117,6 +117,17 @@ def test_only_known_reasons_and_stages() -> None:
         pass
 
 
+def test_a_stage_is_timed_in_milliseconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([1_000_000_000, 1_005_000_000])
+    monkeypatch.setattr("edgezoo.latency.time.perf_counter_ns", lambda: next(clock))
+    profile = Profile()
+    with profile.time("infer"):
+        pass
+    assert profile.stages["infer"].to_dict() == {
+        "n": 1, "p50_ms": 5, "p90_ms": 5, "p99_ms": 5, "max_ms": 5, "mean_ms": 5,
+    }  # fmt: skip
+
+
 def test_a_stage_that_fails_is_not_timed() -> None:
     profile = Profile()
     with profile.time("infer"):

@@ -185,6 +185,7 @@ def test_resizing_is_opencv_s() -> None:
     ("wrong", "raises"),
     [
         ({}, None),
+        ({"size_wh": (1, 16384), "pad": 0, "crop": 1, "std": (1e-9, 1, 1e9)}, None),
         ({"size_wh": (0, 5)}, r"size_wh of 1..16384 pixels, got \(0, 5\)"),
         ({"size_wh": (5, 16385)}, "size_wh"),
         ({"pad": -1}, "pad of 0..255, got -1"),
@@ -205,7 +206,7 @@ def test_resizing_is_opencv_s() -> None:
 def test_a_recipe_is_checked_at_birth(wrong: dict[str, Any], raises: str | None) -> None:
     good: dict[str, Any] = {"size_wh": (32, 32), "fit": "letterbox"}
     if raises is None:
-        assert Preprocess(**good) == Preprocess(**good)
+        assert Preprocess(**{**good, **wrong}) == Preprocess(**{**good, **wrong})
         return
     with pytest.raises(ValueError, match=f"^expected {raises}"):
         Preprocess(**{**good, **wrong})

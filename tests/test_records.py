@@ -115,6 +115,20 @@ def test_not_even_a_table(data: object) -> None:
         read(Outer, data, where="here")
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Choosy:
+    limit: int | None
+
+
+def test_a_field_that_may_be_none_must_still_be_there() -> None:
+    assert read(Choosy, {"limit": None}).limit is None
+    assert read(Choosy, {"limit": 5}).limit == 5
+    with pytest.raises(RecordError, match=r"^limit: expected a whole number, got nothing; add it$"):
+        read(Choosy, {})
+    with pytest.raises(RecordError, match=r"^limit: expected a whole number, got 'x'$"):
+        read(Choosy, {"limit": "x"})
+
+
 def test_what_is_missing_is_named() -> None:
     with pytest.raises(RecordError, match=r"^text: expected a text, got nothing; add it$"):
         read(Outer, {})

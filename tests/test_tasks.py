@@ -83,6 +83,8 @@ def test_a_candidate_that_decides_nothing_is_told_apart() -> None:
     reference = {"boxes": np.zeros((1, 2, 4), np.float32), "scores": np.array([[[0.9], [0.001]]], np.float32)}
     moved = {"boxes": reference["boxes"] + np.array([0, 1], np.float32)[:, None], "scores": reference["scores"]}
     assert detect.difference(reference, moved) == {"boxes_px": 1, "scored_boxes_px": 0, "scores": 0}
+    moved = {"boxes": reference["boxes"] - np.array([1, 0], np.float32)[:, None], "scores": reference["scores"]}
+    assert detect.difference(reference, moved) == {"boxes_px": 1, "scored_boxes_px": 1, "scores": 0}
 
 
 # What is asked.

@@ -304,6 +304,13 @@ def test_a_cache_that_cannot_be(folder: Path, tmp_path: Path, monkeypatch: pytes
         fetch(official())
 
 
+def test_wrong_bytes_from_the_network(server: Server) -> None:
+    server.files["/official/net.pth"] = OTHER
+    with pytest.raises(WeightsError, match=f"net.pth from {server.base}/official/net.pth: expected SHA-256"):
+        fetch(official(server.base))
+    assert kept() == []
+
+
 # A URL as the mirror.
 
 
@@ -317,6 +324,13 @@ def test_a_url_as_the_mirror(url_mirror: Server) -> None:
     url_mirror.files |= {"/mirror/net.pth": OTHER, "/mirror/SHA256SUMS": f"{digest(OTHER)}  net.pth\n".encode()}
     assert fetch(official(url_mirror.base)).read_bytes() == OTHER
     assert "/official/net.pth" not in {path for path, _ in url_mirror.asked}
+
+
+def test_wrong_bytes_from_a_url_mirror(url_mirror: Server) -> None:
+    url_mirror.files["/mirror/net.pth"] = OTHER
+    with pytest.raises(WeightsError, match=f"net.pth from {url_mirror.base}/mirror: expected SHA-256"):
+        fetch(official(url_mirror.base))
+    assert kept() == []
 
 
 def test_a_url_mirror_without_the_file(url_mirror: Server) -> None:
