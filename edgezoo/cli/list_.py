@@ -77,11 +77,11 @@ def markdown() -> str:
         "\n".join(lines)
         + f"""
 
-Published: by the weights' makers, on COCO val2017 or ImageNet-1k; `edgezoo info NAME` names the source. Measured: the
-bundle's own accuracy on a small sample of those sets, to show that conversion kept it and not to rank models; none
-where the official weights were not at hand. Times: one image through the bare engine in ms, ONNX Runtime on the CPU,
-medians of blocks in turns, on {device["cores"]} cores of {device["cpu"]}, {told["date"]}, by
-`tests/benchmarks/zoo.py`.
+Published: by the weights' makers, in percent, on COCO val2017 or ImageNet-1k; `edgezoo info NAME` names the source.
+Measured: the bundle's own accuracy on a small sample, to show that conversion kept it and not to rank models (the
+ImageNet sample is of the training split, which flatters). Where there is none, the official weights were not at hand,
+and the times are of random ones. Times: one image through the bare engine in ms, ONNX Runtime, medians of blocks in
+turns, {device["cores"]} cores of {device["cpu"]}, {told["date"]}, by `tests/benchmarks/zoo.py`.
 """
     )
 
