@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import functools
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +15,7 @@ from pathlib import Path
 import pytest
 
 import edgezoo
+from edgezoo import errors, optional
 
 PACKAGE = Path(edgezoo.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -160,3 +163,71 @@ def test_the_front_door_is_not_taken_by_a_room() -> None:
 def test_a_name_that_is_not_there() -> None:
     with pytest.raises(AttributeError, match="no attribute 'Engin'"):
         _ = edgezoo.Engin
+
+
+# Errors, and packages that may be missing.
+
+
+def test_the_tree_of_errors_is_as_it_is_drawn() -> None:
+    drawn = {}
+    parents = {0: errors.EdgezooError}
+    for line in (errors.__doc__ or "").splitlines():
+        if found := re.match(r"    ([│ ]*)[├└]── (\w+)(?:\((\w+)\))?", line):
+            depth = len(found[1]) // 4
+            drawn[found[2]] = (parents[depth], found[3])
+            parents[depth + 1] = getattr(errors, found[2])
+    there = {name: kind for name, kind in vars(errors).items() if getattr(kind, "__module__", "") == errors.__name__}
+    there = {name: kind for name, kind in there.items() if isinstance(kind, type) and kind is not errors.EdgezooError}
+    assert set(drawn) == set(there)
+    for name, (parent, builtin) in drawn.items():
+        assert issubclass(there[name], parent)
+        assert builtin is None or issubclass(there[name], getattr(builtins, builtin))
+
+
+@pytest.mark.parametrize(
+    ("module", "raised", "kind", "says"),
+    [
+        (
+            "cv2",
+            ModuleNotFoundError(name="cv2"),
+            errors.MissingDependency,
+            'cv2 is not installed; try: pip install "edgezoo[cpu]"',
+        ),
+        (
+            "safetensors.torch",
+            ModuleNotFoundError(name="safetensors"),
+            errors.MissingDependency,
+            'pip install "edgezoo[export]"',
+        ),
+        (
+            "torch",
+            ModuleNotFoundError("no filelock", name="filelock"),
+            ModuleNotFoundError,
+            "no filelock",
+        ),  # not ours to cure
+        (
+            "cv2",
+            ImportError("libGL.so.1: cannot open\nshared object"),
+            errors.MissingDependency,
+            "try: apt install libgl1",
+        ),
+        ("torch", ImportError("bad ELF"), errors.MissingDependency, "torch is installed but cannot load: bad ELF"),
+    ],
+)
+def test_a_package_that_is_not_there_comes_with_its_cure(
+    monkeypatch: pytest.MonkeyPatch, module: str, raised: Exception, kind: type[Exception], says: str
+) -> None:
+    def fail(name: str) -> None:
+        raise raised
+
+    monkeypatch.delitem(sys.modules, module, raising=False)
+    monkeypatch.setattr("edgezoo.optional.importlib.import_module", fail)
+    with pytest.raises(kind) as caught:
+        optional.require(module)
+    assert says in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_every_package_of_an_extra_is_one_that_a_file_requires() -> None:
+    required = {name.partition(".")[0] for file in FILES for name, _ in imports(file)}
+    assert set(optional.EXTRA_OF) <= required

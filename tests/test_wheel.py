@@ -48,7 +48,9 @@ def test_what_is_in_it(wheel: Path) -> None:
     }
     assert there == package | zoo
     assert {"edgezoo/py.typed", "edgezoo/_zoo/models/yolox_nano.toml", "edgezoo/_zoo/models/labels/coco80.txt"} <= there
-    assert not [name for name in there if Path(name).suffix not in (".py", ".typed", ".toml", ".txt", ".md", "")]
+    assert not [
+        name for name in there if Path(name).suffix not in (".py", ".typed", ".toml", ".txt", ".json", ".md", "")
+    ]
 
 
 def test_what_it_says_of_itself(wheel: Path) -> None:
