@@ -17,7 +17,9 @@ from rich.progress import (
     DownloadColumn,
     MofNCompleteColumn,
     Progress,
+    SpinnerColumn,
     TextColumn,
+    TimeElapsedColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
@@ -100,8 +102,10 @@ def counting(what: str) -> Iterator[Count]:
 def steps() -> Iterator[tuple[Step, Bytes]]:
     """A line that says what is being done, with a bar for what is being fetched."""
     with Progress(
+        SpinnerColumn(),
         TextColumn("[cyan]{task.description}"),
         TextColumn("{task.fields[told]}"),
+        TimeElapsedColumn(),
         console=err,
         transient=True,
         disable=not err.is_terminal,
