@@ -736,11 +736,23 @@ def keep_out(folder: Path) -> Any:
     (folder / "thesis.txt").write_text("mine")
 
 
+def keep_beside(out: Path, manifest: str | None) -> None:
+    """A file of the user's beside a bundle, or beside what only has the name of one."""
+    if manifest is None:
+        convert(graphs.card_of("squares", out.parent / "a", RECIPE), out)
+    else:
+        out.mkdir()
+        (out / "bundle.json").write_text(manifest)
+    (out / "thesis.txt").write_text("mine")
+
+
 @pytest.mark.parametrize(
     ("prepare", "raises"),
     [
         (lambda out: None, None),
         (lambda out: out.mkdir(), None),
+        (lambda out: keep_beside(out, None), "holds 'thesis.txt', which is no part of a bundle and would be lost"),
+        (lambda out: keep_beside(out, "{}"), "holds 'thesis.txt', which is no part of a bundle and would be lost"),
         (keep_out, "expected a new folder for the bundle, but it is there and is no bundle; choose another -o"),
         (lambda out: out.write_text("mine"), "it is there and is no bundle"),
         (lambda out: convert(graphs.card_of("squares", out.parent / "a", RECIPE), out), None),
@@ -749,7 +761,7 @@ def keep_out(folder: Path) -> Any:
             "holds a bundle of colors; choose another -o",
         ),
     ],
-    ids=["new", "empty", "full", "file", "older", "other"],
+    ids=["new", "empty", "notes", "namesake", "full", "file", "older", "other"],
 )
 def test_the_target(tmp_path: Path, prepare: Callable[[Path], object], raises: str | None) -> None:
     card = graphs.card_of("squares", tmp_path / "card", RECIPE)

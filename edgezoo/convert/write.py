@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -22,6 +23,8 @@ from edgezoo.tasks import Outputs
 
 _DECIMALS = {"scores": 6, "boxes": 3}  # a hundredth of what is tolerated, and noise that need not be stored
 
+_OURS = re.compile(rf"{re.escape(MANIFEST)}|golden\.npz|NOTICE|model\.[\w.-]+\.onnx")
+
 
 def check_target(folder: Path, name: str) -> None:
     """ConvertError where writing the bundle would destroy something that is not an older conversion of it."""
@@ -30,6 +33,11 @@ def check_target(folder: Path, name: str) -> None:
     if not folder.is_dir() or not is_bundle(folder):
         raise ConvertError(
             f"{folder}: expected a new folder for the bundle, but it is there and is no bundle; choose another -o"
+        )
+    strangers = sorted(path.name for path in folder.iterdir() if not _OURS.fullmatch(path.name))
+    if strangers:
+        raise ConvertError(
+            f"{folder}: holds {strangers[0]!r}, which is no part of a bundle and would be lost; choose another -o"
         )
     with suppress(BundleError):
         there = Bundle.open(folder).manifest.name
