@@ -24,6 +24,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+_MOST_NAMED = 24  # a thousand classes are no line
+
 
 class EdgezooError(Exception):
     """The root: `except EdgezooError` catches all that edgezoo raises on purpose."""
@@ -39,7 +41,9 @@ class UnknownName(RequestError, LookupError):
     def __init__(self, what: str, name: str, known: Iterable[str], *, cure: str = "") -> None:
         known = sorted(known)
         near = nearest(name, known)
-        hint = f"did you mean {near!r}?" if near else f"known: {', '.join(known) or 'none'}"
+        more = f", … {len(known)} in all" if len(known) > _MOST_NAMED else ""
+        listed = ", ".join(known[:_MOST_NAMED]) or "none"
+        hint = f"did you mean {near!r}?" if near else f"known: {listed}{more}"
         super().__init__(f"no {what} is called {name!r}; {hint}" + (f" {cure}" if cure else ""))
 
 
