@@ -533,3 +533,23 @@ def test_a_polite_kill_leaves_a_whole_recording(here: Path, number: signal.Signa
     assert video.read()[0]
     video.release()
     assert all(json.loads(line) for line in rows.read_text().splitlines())
+
+
+@pytest.mark.parametrize("verb", [["verify", "bundle"], ["run", "--help"], ["doctor"]], ids=" ".join)
+def test_where_letters_are_missing(here: Path, verb: list[str]) -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([*EDGEZOO, *verb], capture_output=True, text=True, check=False, env=environment, timeout=60)
+    assert "Traceback" not in done.stderr
+    assert done.stdout
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs signals")
+def test_ctrl_c_while_it_starts(here: Path) -> None:
+    code = "import argparse, os, signal\nParser = argparse.ArgumentParser\nnew = Parser.add_subparsers\n"
+    code += "Parser.add_subparsers = lambda *a, **k: os.kill(os.getpid(), signal.SIGINT) or new(*a, **k)\n"
+    done = subprocess.run(
+        [sys.executable, "-c", code + "from edgezoo.cli import main; raise SystemExit(main())", "list"],
+        capture_output=True, text=True, check=False, timeout=60,
+    )  # fmt: skip
+    assert done.returncode == 130
+    assert "Traceback" not in done.stderr

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import os
 import signal
 import sys
@@ -30,18 +31,10 @@ class _Parser(argparse.ArgumentParser):
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb; the exit code."""
-    parser = _Parser(prog="edgezoo", description="Convert models with proof, run them live, know the latency.")
-    parser.add_argument("--version", action="version", version=f"edgezoo {__version__}")
-    verbs = parser.add_subparsers(title="verbs", dest="verb", metavar="VERB", required=True)
-    for name in VERBS:
-        verb = importlib.import_module(f"edgezoo.cli.{name}_")
-        summary = verb.HELP[0].lower() + verb.HELP[1:].rstrip(".")
-        sub = verbs.add_parser(name, help=summary, description=verb.HELP)
-        verb.arguments(sub)
-        sub.set_defaults(run=verb.run)
     _end_on_signal()
+    _print_what_can_be_printed()
     try:
-        args = parser.parse_args(arguments)
+        args = _parser().parse_args(arguments)
         return int(args.run(args))
     except AgreementError as error:
         return _complain(error, 1)
@@ -53,6 +46,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(file=sys.stderr)
         return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="edgezoo", description="Convert models with proof, run them live, know the latency.")
+    parser.add_argument("--version", action="version", version=f"edgezoo {__version__}")
+    verbs = parser.add_subparsers(title="verbs", dest="verb", metavar="VERB", required=True)
+    for name in VERBS:
+        verb = importlib.import_module(f"edgezoo.cli.{name}_")
+        summary = verb.HELP[0].lower() + verb.HELP[1:].rstrip(".")
+        sub = verbs.add_parser(name, help=summary, description=verb.HELP)
+        verb.arguments(sub)
+        sub.set_defaults(run=verb.run)
+    return parser
+
+
+def _print_what_can_be_printed() -> None:
+    """Where a terminal or a pipe is not UTF-8, a letter that it does not have becomes `?`."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
 
 
 def _complain(error: Exception, code: int) -> int:

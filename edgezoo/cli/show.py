@@ -55,7 +55,7 @@ def plain(text: object) -> str:
 
 
 def print_json(data: dict[str, Any]) -> None:
-    json.dump(data, sys.stdout, indent=1, ensure_ascii=False)
+    json.dump(data, sys.stdout, indent=1)
     print()
 
 
