@@ -224,6 +224,6 @@ def test_no_candidates_at_all() -> None:
 
 
 def test_a_class_that_is_not_there_among_a_thousand_is_a_short_line() -> None:
-    with pytest.raises(UnknownName, match="no class is called '\\?'; known: class 000, .*, … 1000 in all") as caught:
+    with pytest.raises(UnknownName, match=r"no class is called '\?'; known: class 000, .*, … 1000 in all") as caught:
         class_ids(tuple(f"class {k:03}" for k in range(1000)), ["?"])
     assert len(str(caught.value)) < 400
