@@ -84,7 +84,8 @@ class Manifest:
         return [*self.artifacts, self.golden, self.notice]
 
     def to_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self), indent=1, ensure_ascii=False) + "\n"
+        data = dataclasses.asdict(self)
+        return json.dumps({**data, "digest": digest_of(data)}, indent=1, ensure_ascii=False) + "\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,16 +131,16 @@ class Bundle:
 
     def read_graph(self, artifact: Artifact) -> bytes:
         """The artifact's ONNX bytes, refused where a tensor lives in another file. Raises BundleError."""
-        from edgezoo.graphs import outside_data
+        from edgezoo.graphs import outside_data, parse
 
         data = self.read_bytes(artifact)
         try:
-            place = outside_data(data)
+            places = outside_data(parse(data))
         except ValueError:
             raise BundleError(f"{self.folder / artifact.file}: expected an ONNX graph, got something else") from None
-        if place is not None:
+        if places:
             raise BundleError(
-                f"{self.folder / artifact.file}: expected all weights inside, but some are in {place!r}; refused"
+                f"{self.folder / artifact.file}: expected all weights inside, but some are in {places[0]!r}; refused"
             )
         return data
 
@@ -185,6 +186,7 @@ def _read_manifest(folder: Path) -> Manifest:
         version = data.get("format") if isinstance(data, dict) else None
         if version != FORMAT:
             raise BundleError(f"{path}: expected bundle format {FORMAT}, got {version!r}; convert again")
+        digest = data.pop("digest", None)
         manifest = records.read(Manifest, data)
     except BundleError:
         raise
@@ -194,7 +196,14 @@ def _read_manifest(folder: Path) -> Manifest:
         raise BundleError(f"{path}: expected artifacts and labels, got none")
     for entry in manifest.files:
         _check_inside(folder, entry.file)
+    if digest != digest_of(data):
+        raise BundleError(f"{path}: is not as it was written; copy the bundle again, or convert again")
     return manifest
+
+
+def digest_of(data: Mapping[str, Any]) -> str:
+    """SHA-256 over a manifest's content without its `digest`, however it is laid out."""
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
 
 def _check_inside(folder: Path, name: str) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from edgezoo import records
-from edgezoo.errors import CardError, UnknownName
+from edgezoo.errors import CardError, RequestError, UnknownName
 from edgezoo.preprocess import Preprocess
 
 if sys.version_info >= (3, 11):
@@ -128,6 +128,11 @@ class Card:
             raise ValueError("a card with [weights] needs a [network] to load them into")
         if self.weights is None and self.onnx is None and self.file is None and self.network is None:
             raise ValueError("expected one of [weights] with [network], [onnx] or file, got none")
+
+    def check_allowed(self, allow: str | None) -> None:
+        """RequestError where only permissive licences are allowed and this model has others."""
+        if allow == "permissive" and not self.licence.permissive:
+            raise RequestError(f"{self.name}: code {self.licence.code}, weights {self.licence.weights}: not permissive")
 
     @property
     def label_names(self) -> tuple[str, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,19 +24,31 @@ def parse(data: bytes) -> onnx.ModelProto:
     return model
 
 
-def outside_data(data: bytes) -> str | None:
-    """The file outside that some tensor of the graph points to, or None. Raises ValueError if it is not ONNX."""
-    model = parse(data)
-    graphs = [model.graph]
-    if model.functions:
-        attributes = (
-            attribute for function in model.functions for node in function.node for attribute in node.attribute
-        )
-        for attribute in attributes:
-            graphs += [attribute.g, *attribute.graphs]
-            if place := _outside(attribute.t) or next(filter(None, map(_outside, attribute.tensors)), None):
-                return place
-    return next((place for graph in graphs for tensor in _tensors(graph) if (place := _outside(tensor))), None)
+def load(path: Path) -> onnx.ModelProto:
+    """The graph in a file, with the weights that it keeps in other files of the same folder, and of no other.
+
+    Raises OSError, and ValueError if it is not ONNX or points out of its folder.
+    """
+    import onnx
+
+    model = parse(path.read_bytes())
+    for place in outside_data(model):
+        if Path(place).name != place:
+            raise ValueError(f"refused: its weights point to {place!r}, out of its folder")
+    try:
+        onnx.load_external_data_for_model(model, str(path.parent))
+    except onnx.checker.ValidationError as error:
+        raise ValueError(f"its weights cannot be read: {error}") from None
+    return model
+
+
+def outside_data(model: onnx.ModelProto) -> list[str]:
+    """The files outside that tensors of the graph point to."""
+    tensors = list(_tensors(model.graph))
+    for function in model.functions:
+        for node in function.node:
+            tensors += _of_node(node)
+    return [place for tensor in tensors if (place := _outside(tensor)) is not None]
 
 
 def _outside(tensor: onnx.TensorProto) -> str | None:
@@ -51,8 +64,12 @@ def _tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
     for sparse in graph.sparse_initializer:
         yield from (sparse.values, sparse.indices)
     for node in graph.node:
-        for attribute in node.attribute:
-            yield attribute.t
-            yield from attribute.tensors
-            for inner in (attribute.g, *attribute.graphs):
-                yield from _tensors(inner)
+        yield from _of_node(node)
+
+
+def _of_node(node: onnx.NodeProto) -> Iterator[onnx.TensorProto]:
+    for attribute in node.attribute:
+        yield attribute.t
+        yield from attribute.tensors
+        for inner in (attribute.g, *attribute.graphs):
+            yield from _tensors(inner)

@@ -54,14 +54,15 @@ class Distribution:
         return {"n": self.n, **rounded}
 
 
-STAGES = ("prepare", "infer", "read")
+STAGES = ("capture", "prepare", "infer", "read")
 DROPS = ("overwritten", "too_old", "closed")
 
 
 class Profile:
     """What a pipeline measured: time per stage, frame age at hand-over, and what became of every frame.
 
-    Stages are timed per batch. `grabbed == delivered + dropped + failed` once a pipeline has closed.
+    `capture` is timed per frame, and of a live source it is the wait for it; the other stages are timed per batch.
+    `grabbed == delivered + dropped + failed` once a pipeline has closed.
     """
 
     def __init__(self) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,7 @@ from edgezoo.cards import RemoteFile
 from edgezoo.errors import WeightsError
 
 RETRIES = 3
+PAUSE_S = 1.0
 TIMEOUT_S = 30
 
 
@@ -116,16 +118,20 @@ def _download(url: str, part: Path, file: RemoteFile, progress: Progress | None)
     import requests
 
     reason: Exception | None = None
-    for _ in range(RETRIES):
+    for attempt in range(RETRIES):
         start = part.stat().st_size if part.exists() else 0
         try:
-            headers = {"Range": f"bytes={start}-"} if start else {}
+            headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={start}-"} if start else {})}
             with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_S) as answer:
                 if answer.status_code == 416:  # a part as long as the file, or longer: begin again
                     part.unlink()
                     continue
                 if answer.status_code == 404:
                     return False
+                if answer.status_code == 429 or answer.status_code >= 500:  # busy, for now
+                    reason = WeightsError(f"it answered {answer.status_code} {answer.reason}")
+                    time.sleep(PAUSE_S * (attempt + 1))
+                    continue
                 if not answer.ok:
                     raise WeightsError(f"{file.name}: {url} answered {answer.status_code} {answer.reason}; {CURE}")
                 start = start if answer.status_code == 206 else 0

@@ -59,7 +59,7 @@ def test_a_bench_says_all_it_depends_on(engine: Engine, workers: int, batch: int
     for figures in (shown["engine"]["run"], shown["pipeline"]["interval"], shown["pipeline"]["age"]):
         assert {"n", "p50_ms", "p90_ms", "p99_ms"} <= set(figures)
         assert figures["n"] >= BLOCK_RUNS * found.blocks
-    assert set(shown["pipeline"]["stages"]) == {"prepare", "infer", "read"}
+    assert set(shown["pipeline"]["stages"]) == {"capture", "prepare", "infer", "read"}
     runs = shown["runs"]
     assert (runs["workers"], runs["batch"], runs["threads"], runs["precision"]) == (workers, batch, 1, "fp32")
     assert runs["opencv_threads"] == cv2.getNumThreads()
@@ -170,8 +170,8 @@ def test_a_bundle_of_fixed_batch(bundle_of: BundleOf) -> None:
         ({"source": "synthetic:"}, RequestError, "expected a clip, got a live source"),
         ({"source": "nowhere.mp4"}, SourceError, "expected a file"),
         ({"source": CLIP, "blocks": 0}, RequestError, "1 block or more"),
-        ({"source": CLIP, "workers": 0}, RequestError, "batch and workers of 1 or more"),
-        ({"source": CLIP, "batch": 0}, RequestError, "batch and workers of 1 or more"),
+        ({"source": CLIP, "workers": 0}, RequestError, "workers of 1 to 64"),
+        ({"source": CLIP, "batch": 0}, RequestError, "batch of 1 to 1024"),
     ],
 )
 def test_requests_that_cannot_be_served(

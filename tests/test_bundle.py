@@ -6,6 +6,7 @@ import hashlib
 import io
 import json
 import os
+import random
 import shutil
 import zipfile
 from collections.abc import Callable
@@ -18,7 +19,7 @@ import pytest
 from onnx import helper
 
 from edgezoo import bundle as room
-from edgezoo.bundle import MANIFEST, Bundle, is_bundle
+from edgezoo.bundle import MANIFEST, Bundle, digest_of, is_bundle
 from edgezoo.engine import Engine
 from edgezoo.errors import BundleError
 from edgezoo.preprocess import Preprocess
@@ -37,11 +38,14 @@ def folder(bundle_of: Callable[..., Bundle], tmp_path: Path) -> Path:
 
 def manifest_of(folder: Path) -> dict[str, Any]:
     data: dict[str, Any] = json.loads((folder / MANIFEST).read_text("utf-8"))
+    del data["digest"]
     return data
 
 
 def write_manifest(folder: Path, data: object) -> None:
-    (folder / MANIFEST).write_text(json.dumps(data), "utf-8")
+    """As somebody does who corrects the digest too."""
+    sealed = {**data, "digest": digest_of(data)} if isinstance(data, dict) else data
+    (folder / MANIFEST).write_text(json.dumps(sealed), "utf-8")
 
 
 def seal(folder: Path, what: str, content: bytes) -> None:
@@ -73,7 +77,7 @@ def test_a_good_bundle(folder: Path) -> None:
     assert bundle.manifest.batch is None
     assert bundle.artifact() is bundle.artifact("fp32")
     assert onnx.load_from_string(bundle.read_graph(bundle.artifact())).graph.input[0].name == "images"
-    assert json.loads(bundle.manifest.to_json()) == manifest_of(folder)
+    assert json.loads(bundle.manifest.to_json()) == json.loads((folder / MANIFEST).read_text("utf-8"))
     assert repr(bundle) == "Bundle(squares, detect, 64x48, fp32)"
     assert Bundle.open(str(folder)) == bundle
 
@@ -375,3 +379,15 @@ def test_golden_answers_that_are_none(
     monkeypatch.setattr(room, "_LARGEST_GOLDEN", 2 << 20)
     seal(folder, "golden", content)
     assert raises in refusal(folder, Bundle.read_golden)
+
+
+def test_any_bit_of_the_manifest_counts(folder: Path) -> None:
+    path = folder / MANIFEST
+    good = path.read_bytes()
+    dice = random.Random(0)
+    for place in dice.sample(range(len(good)), 60):
+        spoilt = bytearray(good)
+        spoilt[place] ^= 1 << dice.randrange(8)
+        path.write_bytes(bytes(spoilt))
+        with pytest.raises(BundleError):
+            Bundle.open(folder)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import graphs
+import numpy as np
 import pytest
 
 from edgezoo import __version__
@@ -141,7 +142,8 @@ def test_info_of_a_bundle_and_of_a_card(call: Call, here: Path) -> None:
     said = call("info", "bundle")
     assert "bundle, detect, 3 classes" in said.out
     assert "scored_boxes_px" in said.out
-    assert call("info", "bundle", "--json").json == json.loads((here / "bundle" / MANIFEST).read_text())
+    written = json.loads((here / "bundle" / MANIFEST).read_text())
+    assert call("info", "bundle", "--json").json == {name: value for name, value in written.items() if name != "digest"}
     assert call("info", "card/squares.toml", "--json").json["file"] == "squares.onnx"
 
 
@@ -553,3 +555,31 @@ def test_ctrl_c_while_it_starts(here: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 130
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("sink", ["clip.mp4", "./clip.mp4"])
+def test_a_sink_never_writes_over_its_source(sink: str, here: Path, call: Call) -> None:
+    writer = cv2.VideoWriter(str(here / "clip.mp4"), cv2.VideoWriter_fourcc(*"mp4v"), 10, (64, 48))
+    writer.write(np.zeros((48, 64, 3), np.uint8))
+    writer.release()
+    before = (here / "clip.mp4").read_bytes()
+    said = call("run", "bundle", "clip.mp4", "--sink", sink)
+    assert said.code == 2
+    assert "would write over what is read from there" in said.err
+    assert (here / "clip.mp4").read_bytes() == before
+
+
+def test_a_folder_of_photos_is_not_drawn_over(here: Path, call: Call) -> None:
+    (here / "mine").mkdir()
+    (here / "mine" / "red.png").write_bytes((here / "red.png").read_bytes())
+    said = call("run", "bundle", "mine/", "--sink", "mine/")
+    assert said.code == 2
+    assert (here / "mine" / "red.png").read_bytes() == (here / "red.png").read_bytes()
+
+
+def test_photos_that_a_shell_names_one_by_one_are_one_source(here: Path, call: Call) -> None:
+    for name in ("b.png", "a.png"):
+        (here / name).write_bytes((here / "red.png").read_bytes())
+    said = call("run", "bundle", "b.png", "a.png", "red.png")
+    assert said.code == 0
+    assert [line.split()[0] for line in said.out.splitlines()] == ["b.png", "a.png", "red.png"]

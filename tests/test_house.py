@@ -220,7 +220,7 @@ def test_a_package_that_is_not_there_comes_with_its_cure(
     def fail(name: str) -> None:
         raise raised
 
-    monkeypatch.delitem(sys.modules, module, raising=False)
+    monkeypatch.setattr(optional, "_loaded", {})
     monkeypatch.setattr("edgezoo.optional.importlib.import_module", fail)
     with pytest.raises(kind) as caught:
         optional.require(module)

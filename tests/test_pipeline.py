@@ -287,8 +287,11 @@ def test_a_pipeline_runs_once() -> None:
         list(pipeline)
 
 
-@pytest.mark.parametrize("options", [{"batch": 0}, {"workers": 0}])
-def test_numbers_out_of_range_are_refused(options: dict[str, int]) -> None:
+@pytest.mark.parametrize(
+    "options",
+    [{"batch": 0}, {"workers": 0}, {"wait_ms": -1}, {"wait_ms": float("inf")}, {"max_age_ms": float("nan")}],
+)
+def test_numbers_out_of_range_are_refused(options: dict[str, float]) -> None:
     with pytest.raises(RequestError):
         Pipeline(Numbers(1), Echo(), **options)
 
@@ -312,3 +315,15 @@ def test_the_profile_tells_what_really_ran() -> None:
     assert told["stages"]["infer"]["n"] == 9
     assert told["stages"]["infer"]["p50_ms"] >= 3
     assert told["age"]["n"] == 9
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_a_thread_that_fails_unexpectedly_does_not_leave_the_caller_waiting(
+    live: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(self: object) -> list[Frame]:
+        raise OverflowError("on purpose")
+
+    monkeypatch.setattr("edgezoo.pipeline.inbox.Inbox.take", broken)
+    with pytest.raises(OverflowError, match="on purpose"):
+        list(Pipeline(Numbers(3, live=live), Echo()))

@@ -27,6 +27,8 @@ def run(args: argparse.Namespace) -> int:
         return 0
     if args.out.exists():
         raise RequestError(f"{args.out}: is there already; choose another name, or remove it first")
+    if not args.out.parent.is_dir():
+        raise RequestError(f"{args.out}: expected a folder to put it into, {args.out.parent} is none")
     part = args.out.with_name(f".{args.out.name}.part")
     part.write_text(text, "utf-8")
     os.replace(part, args.out)

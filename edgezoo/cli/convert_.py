@@ -7,7 +7,6 @@ from pathlib import Path
 
 from edgezoo.cards import read_card
 from edgezoo.cli import options, show
-from edgezoo.errors import RequestError
 
 HELP = "Convert a model to a bundle that runs anywhere, and measure that it still answers like the original."
 
@@ -38,9 +37,7 @@ def run(args: argparse.Namespace) -> int:
     from edgezoo.convert import convert
 
     if args.allow and not args.model.endswith(".onnx"):
-        licence = read_card(args.model).licence
-        if not licence.permissive:
-            raise RequestError(f"{args.model}: code {licence.code}, weights {licence.weights}: not permissive")
+        read_card(args.model).check_allowed(args.allow)
     with show.steps() as (step, tell):
         bundle = convert(
             args.model,

@@ -61,4 +61,6 @@ def open_engine(args: argparse.Namespace, **wanted: Any) -> Engine:
 def wanted(args: argparse.Namespace) -> dict[str, Any]:
     """`--score`, `--iou` and `--classes` as the engine takes them."""
     classes = None if args.classes is None else [word.strip() for word in args.classes.split(",") if word.strip()]
+    if classes == []:
+        raise RequestError(f"expected --classes as names or numbers with commas between them, got {args.classes!r}")
     return {"score": args.score, "iou": args.iou, "classes": classes}

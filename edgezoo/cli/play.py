@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -10,6 +11,7 @@ from contextlib import ExitStack
 from rich.live import Live
 from rich.text import Text
 
+from edgezoo.address import Address
 from edgezoo.cli import options, show
 from edgezoo.engine import Engine
 from edgezoo.errors import RequestError, SinkError
@@ -19,6 +21,7 @@ from edgezoo.pipeline import Pipeline
 from edgezoo.results import Result
 from edgezoo.sinks import Sink, open_sink
 from edgezoo.sources import Source, open_source
+from edgezoo.sources.images import Images, is_images
 
 REFRESH_S = 0.1
 NO_DISPLAY = "no display here: numbers only; --sink out.mp4 records what a window would show"
@@ -54,10 +57,11 @@ def play(args: argparse.Namespace, addresses: Sequence[str]) -> int:
         raise RequestError(f"expected --frames of 1 or more, got {args.frames}")
     watch = _Watch(args)
     with ExitStack() as stack:
-        sources: list[Source | str] = [open_source(addresses[0])] if len(addresses) == 1 else [*addresses]
+        sources = _sources(addresses)
         for source in sources:
             if not isinstance(source, str):
                 stack.callback(source.close)
+        _check_targets(args.sinks, addresses, sources)
         watch.single = sources[0] if not isinstance(sources[0], str) else None
         sinks = _open_sinks(args, watch)
         for sink in sinks:
@@ -114,8 +118,37 @@ def _open_sinks(args: argparse.Namespace, watch: _Watch) -> list[Sink]:
     try:
         return [open_sink("window", overlay=overlay)]
     except SinkError:
-        show.err.print(f"[dim]{NO_DISPLAY}")
+        watch.hint = NO_DISPLAY
         return []
+
+
+def _sources(addresses: Sequence[str]) -> list[Source | str]:
+    """A single source opened; several as they are, for the pipeline to open each in its own thread.
+
+    Several photos, as a shell makes them of `*.jpg`, are one source.
+    """
+    if len(addresses) == 1:
+        return [open_source(addresses[0])]
+    if all(is_images(address) and os.path.isfile(address) for address in addresses):
+        return [Images.of(addresses)]
+    if len(set(addresses)) < len(addresses):
+        raise RequestError(f"expected every source once, got {' '.join(map(str, map(Address.parse, addresses)))}")
+    return [*addresses]
+
+
+def _check_targets(sinks: Sequence[str], addresses: Sequence[str], sources: Sequence[Source | str]) -> None:
+    """RequestError where a sink would write over what a source reads, or over another sink."""
+    read = {os.path.realpath(address) for address in addresses}
+    read.update(os.path.realpath(path) for source in sources if isinstance(source, Images) for path in source.paths)
+    folders = {os.path.dirname(path) for path in read if os.path.isfile(path)}
+    written = set()
+    for sink in sinks:
+        target = os.path.realpath(Address.parse(sink).target)
+        if target in read or (target in folders and os.path.isdir(target)):
+            raise RequestError(f"{sink}: would write over what is read from there; choose another sink")
+        if target in written and sink != "window":
+            raise RequestError(f"{sink}: expected every sink once, got it twice")
+        written.add(target)
 
 
 class _Watch:
@@ -124,6 +157,7 @@ class _Watch:
     def __init__(self, args: argparse.Namespace) -> None:
         self._args = args
         self.single: Source | None = None
+        self.hint = ""
         self._profile = Profile()
         self._live = Live(console=show.err, refresh_per_second=10, transient=True, auto_refresh=False)
         self._shown = 0.0
@@ -141,6 +175,8 @@ class _Watch:
         manifest = engine.bundle.manifest
         title = show.plain(manifest.title or manifest.name)
         show.err.print(f"[bold]{title}[/] {engine.artifact.precision}, {engine.runs}", soft_wrap=True)
+        if self.hint:
+            show.err.print(f"[dim]{self.hint}")
         if show.err.is_terminal:
             self._live.start()
 

@@ -27,16 +27,12 @@ def run(args: argparse.Namespace) -> int:
     if not wanted:
         raise RequestError("expected the name of a model, or --all; edgezoo list shows the names")
     found = [cards.read_card(name) for name in wanted]
-    if args.allow and not args.all:
-        for card in found:
-            if not card.licence.permissive:
-                raise RequestError(
-                    f"{card.name}: code {card.licence.code}, weights {card.licence.weights}: not permissive"
-                )
+    if args.all:
+        found = [card for card in found if args.allow is None or card.licence.permissive]
+    for card in found:
+        card.check_allowed(args.allow)
     pulled = []
     for card in found:
-        if args.allow and not card.licence.permissive:
-            continue
         for kind, file in (("checkpoint", card.weights), ("onnx", card.onnx)):
             if file is not None and args.only in (None, kind):
                 with show.downloading() as progress:

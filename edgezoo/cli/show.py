@@ -114,8 +114,6 @@ def steps() -> Iterator[tuple[Step, Bytes]]:
 
         def step(text: str) -> None:
             progress.update(line, description=text, told="")
-            if not err.is_terminal:
-                err.print(plain(text), soft_wrap=True)
 
         def tell(name: str, done: int, total: int | None) -> None:
             part = f" of {total / 1e6:.1f} MB, {100 * done // total} %" if total else " MB"

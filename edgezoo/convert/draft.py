@@ -20,7 +20,7 @@ Shapes = Sequence[tuple[str, tuple[int, ...]]]
 def draft_card(path: Path, *, size_wh: tuple[int, int] | None = None) -> str:
     """TOML text. The graph is run once, on noise, to see what it answers. Raises ConvertError, BackendError."""
     try:
-        model = graphs.parse(path.read_bytes())
+        model = graphs.load(path)
     except OSError as error:
         raise ConvertError(f"{path}: expected an .onnx file: {error.strerror}") from None
     except ValueError as error:

@@ -126,6 +126,8 @@ def bench(
     """
     if blocks < 1:
         raise RequestError(f"expected 1 block or more, got {blocks}")
+    if not max_seconds >= 0:  # nor NaN
+        raise RequestError(f"expected max_seconds of 0 or more, got {max_seconds}")
     began = time.monotonic()
     tell = progress or (lambda done, total: None)
     player = Player(engine, source or CLIP, workers=workers, batch=batch)

@@ -26,6 +26,7 @@ from edgezoo.pipeline.jobs import Job, Jobs
 from edgezoo.results import Result
 from edgezoo.sources import Source, is_live, open_source
 
+LONGEST_MS = 3_600_000.0
 MOST_WORKERS = 8  # each holds a copy of the network
 JOIN_S = 5.0  # how long closing waits for a thread that a driver may hold
 
@@ -56,8 +57,12 @@ class Pipeline:
         on_event: Callable[[Event], None] | None = None,
     ) -> None:
         """Raises SourceError for a single source that cannot be opened, RequestError for numbers out of range."""
-        if batch < 1 or (workers is not None and workers < 1):
-            raise RequestError(f"expected batch and workers of 1 or more, got {batch} and {workers}")
+        for name, number, most in (("batch", batch, 1024), ("workers", workers, 64)):
+            if number is not None and not 1 <= number <= most:
+                raise RequestError(f"expected {name} of 1 to {most}, got {number}")
+        for name, value in (("wait_ms", wait_ms), ("max_age_ms", max_age_ms)):
+            if value is not None and not 0 <= value <= LONGEST_MS:
+                raise RequestError(f"expected {name} within 0..{LONGEST_MS:.0f} ms, got {value}")
         fixed = engine.bundle.manifest.batch
         if fixed is not None and batch > fixed:
             raise RequestError(f"expected a batch of at most {fixed}, which this bundle is fixed at, got {batch}")
@@ -77,7 +82,15 @@ class Pipeline:
         self._alone = workers > 1  # a worker does all three stages by itself
         self._ahead = not self._live and not self._alone
         self._engine = engine
-        self._engines = [engine] if workers == 1 else [engine.fork(threads=1) for _ in range(workers)]
+        self._open: list[Source] = [source for source in given if not isinstance(source, str)]
+        self._engines: list[Engine] = [engine] if workers == 1 else []
+        try:
+            while len(self._engines) < workers:
+                self._engines.append(engine.fork(threads=1))
+        except BaseException:
+            for thing in (*self._engines, *self._open):
+                thing.close()
+            raise
         self.profile.runs = {
             **self._engines[0].runs.to_dict(),
             "precision": engine.artifact.precision,
@@ -89,7 +102,6 @@ class Pipeline:
         self._jobs = Jobs(limit=workers if self._live else 2 * workers + 1)
         self._lock = threading.Lock()
         self._errors: list[Exception] = []
-        self._open: list[Source] = [source for source in given if not isinstance(source, str)]
         self._threads: list[threading.Thread] = []
         self._taking = threading.Lock()
 
@@ -115,9 +127,17 @@ class Pipeline:
         for number, engine in enumerate(self._engines):
             runs.append((f"worker {number}", partial(self._work, engine)))
         for name, target in runs:
-            self._threads.append(threading.Thread(target=target, name=f"edgezoo {name}", daemon=True))
+            run = partial(self._guarded, target)
+            self._threads.append(threading.Thread(target=run, name=f"edgezoo {name}", daemon=True))
         for thread in self._threads:
             thread.start()
+
+    def _guarded(self, target: Callable[[], None]) -> None:
+        """A thread that fails where nothing was expected to must not leave the caller waiting."""
+        try:
+            target()
+        except BaseException as error:
+            self._jobs.fail(error)
 
     # -- capture: a thread per source
 
@@ -133,8 +153,11 @@ class Pipeline:
                 source.close()
             slot = self._inbox.add(live=source.live)
             self._jobs.tell(Event(name, "opened", "opened"))
-            for frame in source:
-                if not self._inbox.put(slot, frame):
+            frames = iter(source)
+            while True:
+                with self.profile.time("capture"):
+                    frame = next(frames, None)
+                if frame is None or not self._inbox.put(slot, frame):
                     break
             self._jobs.tell(Event(name, "ended", "ended"))
         except Exception as error:
@@ -230,13 +253,10 @@ class Pipeline:
         for thread in self._threads:
             thread.join(JOIN_S)
         self.stuck = tuple(thread.name for thread in self._threads if thread.is_alive())
-        jobs, events = self._jobs.left()
-        self.profile.count_dropped("closed", sum(len(job.frames) for job in jobs))
+        self.profile.count_dropped("closed", sum(len(job.frames) for job in self._jobs.left()))
         for engine in self._engines:
             if engine is not self._engine:
                 engine.close()
-        for event in events:
-            self._on_event(event)
 
     def __enter__(self) -> Pipeline:
         return self

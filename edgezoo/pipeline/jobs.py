@@ -41,6 +41,7 @@ class Jobs:
         self._prepared: deque[Job] = deque()
         self._events: deque[Event] = deque()
         self._drained = False
+        self._failure: BaseException | None = None
         self.closed = False
         lock = threading.Lock()
         self._room = threading.Condition(lock)
@@ -96,13 +97,21 @@ class Jobs:
             self._events.append(event)
             self._news.notify()
 
+    def fail(self, error: BaseException) -> None:
+        """`next` raises it from now on."""
+        with self._news:
+            self._failure = error
+            self._news.notify()
+
     def next(self) -> Job | Event | None:
         """For the caller: the next event, else the oldest job once it is settled; None: all is done."""
         with self._news:
-            while not self._events and not (self._under_way and self._under_way[0].settled):
+            while self._failure is None and not self._events and not (self._under_way and self._under_way[0].settled):
                 if self._drained and not self._under_way:
                     return None
                 self._news.wait()
+            if self._failure is not None:
+                raise self._failure
             if self._events:
                 return self._events.popleft()
             self._room.notify()
@@ -115,10 +124,9 @@ class Jobs:
             for condition in (self._room, self._work, self._news):
                 condition.notify_all()
 
-    def left(self) -> tuple[list[Job], list[Event]]:
+    def left(self) -> list[Job]:
         """What nobody will take any more; once, when all threads have ended."""
         with self._room:
-            left = [*self._under_way], [*self._events]
+            left = [*self._under_way]
             self._under_way.clear()
-            self._events.clear()
         return left

@@ -47,7 +47,8 @@ class JsonlSink:
             raise SinkError("expected a standard output for '-', this process has none; try out.jsonl")
 
     def write(self, frame: Frame, result: Result) -> None:
-        seen = {"source": frame.source, "index": frame.index, "pts_s": frame.pts_s, "age_ms": round(frame.age_ms, 3)}
+        clock = {"pts_s": round(frame.pts_s, 6), "age_ms": round(frame.age_ms, 3)}
+        seen = {"source": frame.source, "index": frame.index, **clock}
         self._line({"type": "result", **seen, **result.to_dict()})
 
     def event(self, event: Event) -> None:

@@ -6,7 +6,7 @@ import glob
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -41,6 +41,14 @@ class Images:
         self.frames = len(self.paths)
         self._device = Device(self.address)
 
+    @classmethod
+    def of(cls, paths: Sequence[str]) -> Images:
+        """Photos given one by one, in their order."""
+        images = cls(Address("", paths[0]))
+        images.paths, images.frames = [*paths], len(paths)
+        images.address = f"{len(paths)} images"
+        return images
+
     def __iter__(self) -> Iterator[Frame]:
         unreadable: list[SourceError] = []
         with self._device.iterating():
@@ -70,7 +78,7 @@ class Images:
 
 def is_images(path: str) -> bool:
     """Whether `path` is for this source: a folder, a pattern, or the name of an image."""
-    return os.path.isdir(path) or path.lower().endswith(SUFFIXES) or _is_pattern(path)
+    return os.path.isdir(path) or path.endswith("/") or path.lower().endswith(SUFFIXES) or _is_pattern(path)
 
 
 def find_images(path: str) -> list[str]:
@@ -83,6 +91,8 @@ def find_images(path: str) -> list[str]:
         what = f"expected images that match {path}, found none"
     elif os.path.isfile(path):
         return [path]
+    elif path.endswith("/"):
+        raise SourceError(f"expected a folder of images, found none at {path}")
     else:
         raise SourceError(f"expected an image, found no file at {path}")
     images = [each for each in found if _is_image_file(each)]
