@@ -175,6 +175,9 @@ def read_card(name_or_path: str | Path) -> Card:
     """The card of a zoo model by name, or any card by path. Raises UnknownName, CardError."""
     text = str(name_or_path)
     path = Path(text)
+    if path.suffix == ".onnx":
+        cure = f"try: edgezoo card {path}, or edgezoo convert {path}"
+        raise CardError(f"{path}: is a graph, not a card or a bundle; {cure}")
     if path.suffix != ".toml":
         path = zoo_folder() / f"{text}.toml"
         if text not in names():

@@ -137,6 +137,10 @@ class Engine:
         twin.__dict__ = {**self.__dict__, "ask": ask}
         return twin
 
+    def describe(self) -> dict[str, Any]:
+        """What really runs, for records: model, backend, version, device, threads, precision."""
+        return {"model": self.bundle.manifest.name, **self.runs.to_dict(), "precision": self.artifact.precision}
+
     def close(self) -> None:
         self.backend.close()
 

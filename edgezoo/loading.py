@@ -59,8 +59,6 @@ def find_bundle(
                 f"{what}: this bundle takes {width}x{height} px; another size needs `edgezoo convert --size`"
             )
         return bundle
-    if Path(what).suffix == ".onnx":
-        raise RequestError(f"{what}: convert it first: edgezoo convert {what} -o FOLDER, then give that folder")
     card = read_card(what)
     folder = _cached(card, size_wh)
     if is_bundle(folder):

@@ -376,7 +376,7 @@ def thesis(here: Path) -> None:
         (
             "run card/squares.onnx red.png",
             nothing,
-            "card/squares.onnx: convert it first: edgezoo convert card/squares.onnx",
+            "card/squares.onnx: is a graph, not a card or a bundle; try: edgezoo card card/squares.onnx",
         ),
         ("run bundle red.png", spoil_manifest, "bundle/model.fp32.onnx: its SHA-256 is not the one in bundle.json"),
         ("info bundle", spoil_manifest, "its SHA-256 is not the one in bundle.json"),

@@ -426,7 +426,7 @@ def test_load_mends_a_damaged_cache(own_cache_here: Path, tmp_path: Path) -> Non
             RequestError,
             "mobilenet_v2 has no official .onnx; make its bundle once with `edgezoo convert",
         ),
-        ("net.onnx", RequestError, "convert it first: edgezoo convert net.onnx -o FOLDER"),
+        ("net.onnx", CardError, "net.onnx: is a graph, not a card or a bundle; try: edgezoo card net.onnx"),
         (".", BundleError, "expected a bundle, but it has no bundle.json"),
     ],
 )

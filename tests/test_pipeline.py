@@ -53,7 +53,6 @@ class Echo:
 
     def __init__(self, *, infer_s: float | Callable[[int], float] = 0.0, fail: str = "", fail_at: int = 3) -> None:
         self.bundle = SimpleNamespace(manifest=SimpleNamespace(batch=None))
-        self.artifact = SimpleNamespace(precision="fp32")
         self.runs = Runs(backend="echo", version="1", device="cpu", threads=1)
         self._infer_s, self._fail, self._fail_at = infer_s, fail, fail_at
         self.batches: list[list[int]] = []
@@ -78,6 +77,9 @@ class Echo:
     def fork(self, *, threads):
         self.forks.append(Echo(infer_s=self._infer_s, fail=self._fail, fail_at=self._fail_at))
         return self.forks[-1]
+
+    def describe(self):
+        return {"model": "echo", **self.runs.to_dict(), "precision": "fp32"}
 
     def close(self):
         self.closed = True
@@ -310,7 +312,8 @@ def test_the_profile_tells_what_really_ran() -> None:
     list(pipeline)
     told = pipeline.profile.to_dict()
     assert told["runs"] == {
-        "backend": "echo", "version": "1", "device": "cuda:1", "threads": 1, "precision": "fp32", "workers": 1,
+        "model": "echo", "backend": "echo", "version": "1", "device": "cuda:1", "threads": 1, "precision": "fp32",
+        "workers": 1,
     }  # fmt: skip
     assert told["stages"]["infer"]["n"] == 9
     assert told["stages"]["infer"]["p50_ms"] >= 3

@@ -75,7 +75,7 @@ def candidate(answers: Arrays, size_wh: tuple[int, int]) -> tuple[str | None, li
             return ("probabilities" if sums_to_one else "logits"), [name], f"{value.shape[1]} classes"
     boxes = [name for name, value in answers.items() if value.ndim == 3 and value.shape[2] == 4]
     scores = [name for name, value in answers.items() if value.ndim == 3 and name not in boxes]
-    for box in boxes:
+    for box in boxes if len(boxes) == 1 else []:  # a pair for each level is no decoder's
         for score in scores:
             if answers[box].shape[1] == answers[score].shape[1]:
                 return "boxes-scores", [box, score], 'SAY: boxes = "cxcywh" if they are centre and size; network pixels'

@@ -76,7 +76,9 @@ def read_state_dict(path: Path, *, key: str | None) -> Mapping[str, torch.Tensor
     except ImportError:
         raise
     except Exception as error:
-        if "GLOBAL" in str(error) or "allowed global" in str(error):
+        with path.open("rb") as file:
+            bare_pickle = file.read(1) == b"\x80"
+        if bare_pickle or "GLOBAL" in str(error) or "allowed global" in str(error):
             raise WeightsError(
                 f"{path}: refused: it holds a pickle with more than tensors, which could run code; "
                 "save its state_dict alone, or as .safetensors"

@@ -162,9 +162,7 @@ def bench(
         others=others,
         source=without_login(source or CLIP),
         runs={
-            "model": engine.bundle.manifest.name,
-            **engine.runs.to_dict(),
-            "precision": engine.artifact.precision,
+            **engine.describe(),
             "workers": player.pipeline.profile.runs["workers"],
             "batch": batch,
             "opencv_threads": int(require("cv2").getNumThreads()),

@@ -79,7 +79,7 @@ def evaluate(
         by_class=by_class,
         images=images,
         protocol=protocol,
-        runs={"model": manifest.name, **engine.runs.to_dict(), "precision": engine.artifact.precision},
+        runs=engine.describe(),
         seconds=time.perf_counter() - began,
     )
 

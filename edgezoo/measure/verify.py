@@ -117,7 +117,7 @@ def verify(
                 for name in found[0]
             },
             images=len(golden.images),
-            runs={"model": manifest.name, **engine.runs.to_dict(), "precision": precision},
+            runs=engine.describe(),
         )
 
 

@@ -88,14 +88,12 @@ class Pipeline:
             while len(self._engines) < workers:
                 self._engines.append(engine.fork(threads=1))
         except BaseException:
-            for thing in (*self._engines, *self._open):
-                thing.close()
+            for fork in self._engines:
+                fork.close()
+            for source in self._open:
+                source.close()
             raise
-        self.profile.runs = {
-            **self._engines[0].runs.to_dict(),
-            "precision": engine.artifact.precision,
-            "workers": workers,
-        }
+        self.profile.runs = {**self._engines[0].describe(), "workers": workers}
         self._inbox = Inbox(self.profile, batch=batch, wait_ms=wait_ms, max_age_ms=max_age_ms)
         self._inbox.expect(len(given))
         self._on_event = on_event or (lambda event: None)
