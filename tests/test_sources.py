@@ -141,7 +141,7 @@ def read(source: Any) -> tuple[list[Frame], str]:
         ("clip.mp4#fps=3", RequestError, "no option is called 'fps'"),
         ("photos#fps=3", RequestError, "no option is called 'fps'"),
         ("rstp://somewhere", UnknownName, "did you mean 'rtsp'"),
-        ("camera:999", SourceError, "camera:999: expected a camera, found no /dev/video999; there is "),
+        ("camera:999", SourceError, "camera:999: expected a camera, found no /dev/video999"),
         ("camera:/dev/nothing", SourceError, "found no /dev/nothing"),
         ("camera:front", RequestError, "expected camera:NUMBER"),
         ("camera:0#fourcc=MJPEG", RequestError, "fourcc of 4 letters"),

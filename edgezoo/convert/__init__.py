@@ -6,6 +6,7 @@ import dataclasses
 import importlib.metadata
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -71,37 +72,24 @@ def convert(
     class_names = _class_names(card, labels, classes=references[0]["scores"].shape[-1])
 
     step("putting door and exit on, proving the batch sizes")
-    shapes = {name: value.shape[1:] for name, value in references[0].items()}
-    graph, fixed, agreed = _agreeing_graph(card, raw, recipe, shapes, batch, pictures, references)
-    agreed |= {"against": raw.tool, "images": len(pictures), "kind": "photos" if images else "seeded scenes"}
+    trial = _Trial(card, raw, recipe, pictures, references)
+    graph, fixed, agreed = _agreeing_graph(trial, batch)
+    agreed["kind"] = "photos" if images else "seeded scenes"
 
     step("writing the bundle")
-    with write.new_folder(out) as folder:
-        data = write.add_file(folder, "model.fp32.onnx", graph)
-        artifact = Artifact(
-            file=data.file,
-            sha256=data.sha256,
-            precision="fp32",
-            agreement=agreed,
-            tools=_versions("edgezoo", "onnx", "onnxruntime", *(["torch"] if raw.tool == "torch" else [])),
-            source=raw.source,
-        )
-        manifest = Manifest(
-            format=FORMAT,
-            name=card.name,
-            title=card.title,
-            task=card.task,
-            labels=class_names,
-            input=recipe,
-            licence=card.licence,
-            origin=card.origin,
-            batch=fixed,
-            artifacts=(artifact,),
-            golden=write.add_golden(folder, pictures[:GOLDEN], references[:GOLDEN], recipe),
-            notice=write.add_notice(folder, card),
-        )
-        write.add_manifest(folder, manifest)
+    _write(out, trial, graph, fixed, agreed, class_names)
     return Bundle.open(out)
+
+
+@dataclass(frozen=True, eq=False)
+class _Trial:
+    """What a conversion is held against: the original's answers to some pictures."""
+
+    card: Card
+    raw: Raw
+    recipe: Preprocess
+    pictures: Sequence[Image]
+    references: Sequence[Outputs]
 
 
 def seeded_scenes() -> list[Image]:
@@ -135,54 +123,70 @@ def _find(what: str | Path, weights: str | Path | None) -> tuple[Card, Path | No
     )
 
 
-def _agreeing_graph(
-    card: Card,
-    raw: Raw,
-    recipe: Preprocess,
-    shapes: dict[str, tuple[int, ...]],
-    batch: int | str | None,
-    pictures: Sequence[Image],
-    references: Sequence[Outputs],
-) -> tuple[bytes, int | None, dict[str, Any]]:
+def _agreeing_graph(trial: _Trial, batch: int | str | None) -> tuple[bytes, int | None, dict[str, Any]]:
     """The emitted graph, its fixed batch size or None, and its agreement."""
+    fixed = trial.raw.batch
     wanted = None if batch in (None, "dynamic") else int(batch or 1)
     try:
-        return _emit_and_measure(card, raw, recipe, shapes, wanted, pictures, references)
+        return _emit_and_measure(trial, wanted)
     except (AgreementError, BackendError) as error:
-        if raw.batch is None:
+        if fixed is None:
             raise
-        if batch is not None and batch != raw.batch:
-            raise ConvertError(f"the graph is fixed at batch {raw.batch} and cannot be freed: {error}") from None
-        return _emit_and_measure(card, raw, recipe, shapes, raw.batch, pictures, references)
+        if batch is not None and batch != fixed:
+            raise ConvertError(f"the graph is fixed at batch {fixed} and cannot be freed: {error}") from None
+        return _emit_and_measure(trial, fixed)
 
 
-def _emit_and_measure(
-    card: Card,
-    raw: Raw,
-    recipe: Preprocess,
-    shapes: dict[str, tuple[int, ...]],
-    batch: int | None,
-    pictures: Sequence[Image],
-    references: Sequence[Outputs],
-) -> tuple[bytes, int | None, dict[str, Any]]:
-    chosen, meaning = exit_of(card.decoder), task(card.task)
+def _emit_and_measure(trial: _Trial, batch: int | None) -> tuple[bytes, int | None, dict[str, Any]]:
+    card, raw, recipe = trial.card, trial.raw, trial.recipe
+    meaning = task(card.task)
     graph = raw.graph if raw.batch in (None, batch) else free_batch(raw.graph, raw.batch)
     exit_nodes = Nodes("exit")
     order = card.decoder.outputs or tuple(port.name for port in graph.graph.output)
-    chosen.emit(exit_nodes, [inside(name) for name in order], card.decoder, recipe.size_wh)
+    exit_of(card.decoder).emit(exit_nodes, [inside(name) for name in order], card.decoder, recipe.size_wh)
+    shapes = {name: value.shape[1:] for name, value in trial.references[0].items()}
     data = emit(graph, recipe, exit_nodes, shapes, batch=batch).SerializeToString()
     backend = open_backend("onnxruntime", data)
     try:
-        agreed: dict[str, Any] = dict(
-            agreement.measure(
-                meaning, references, [agreement.infer_one(backend, picture, recipe) for picture in pictures]
-            )
-        )
+        answers = [agreement.infer_one(backend, picture, recipe) for picture in trial.pictures]
+        agreed: dict[str, Any] = {**agreement.measure(meaning, trial.references, answers)}
         if batch is None:
-            agreed["batches"] = agreement.prove_batches(meaning, backend, pictures, recipe)
+            agreed["batches"] = agreement.prove_batches(meaning, backend, trial.pictures, recipe)
     finally:
         backend.close()
-    return data, batch, agreed
+    return data, batch, {**agreed, "against": raw.tool, "images": len(trial.pictures)}
+
+
+def _write(
+    out: Path, trial: _Trial, graph: bytes, batch: int | None, agreed: dict[str, Any], class_names: tuple[str, ...]
+) -> None:
+    card = trial.card
+    makers = ["edgezoo", "onnx", "onnxruntime", *(["torch"] if trial.raw.tool == "torch" else [])]
+    with write.new_folder(out) as folder:
+        data = write.add_file(folder, "model.fp32.onnx", graph)
+        artifact = Artifact(
+            file=data.file,
+            sha256=data.sha256,
+            precision="fp32",
+            agreement=agreed,
+            tools=_versions(makers),
+            source=trial.raw.source,
+        )
+        manifest = Manifest(
+            format=FORMAT,
+            name=card.name,
+            title=card.title,
+            task=card.task,
+            labels=class_names,
+            input=trial.recipe,
+            licence=card.licence,
+            origin=card.origin,
+            batch=batch,
+            artifacts=(artifact,),
+            golden=write.add_golden(folder, trial.pictures[:GOLDEN], trial.references[:GOLDEN], trial.recipe),
+            notice=write.add_notice(folder, card),
+        )
+        write.add_manifest(folder, manifest)
 
 
 def _class_names(card: Card, labels: str | Path | None, *, classes: int) -> tuple[str, ...]:
@@ -199,7 +203,7 @@ def _class_names(card: Card, labels: str | Path | None, *, classes: int) -> tupl
     return tuple(f"class {k}" for k in range(classes))
 
 
-def _versions(*packages: str) -> dict[str, str]:
+def _versions(packages: Sequence[str]) -> dict[str, str]:
     found = {}
     for package in packages:
         with suppress(importlib.metadata.PackageNotFoundError):

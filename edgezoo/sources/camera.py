@@ -100,7 +100,9 @@ def _why_not(target: str) -> str:
     device = f"/dev/video{target}" if target.isdigit() else target
     if not os.path.exists(device):
         there = sorted(glob.glob("/dev/video*"), key=lambda path: (len(path), path))
-        return f"found no {device}; there is {', '.join(map(_describe, there)) or 'no camera at all on this machine'}"
+        if not there:
+            return f"found no {device}, nor any other; plug one in, or try a clip.mp4, a photo.jpg or synthetic:"
+        return f"found no {device}; there is {', '.join(map(_describe, there))}"
     if not os.access(device, os.R_OK | os.W_OK):
         return f"may not open {device}; try: sudo usermod -aG video $USER, and log in again"
     return f"could not open {device}; does another program hold it, or is it no capture device?"
