@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,11 +11,6 @@ from typing import Any, Literal
 from edgezoo import records
 from edgezoo.errors import CardError, RequestError, UnknownName
 from edgezoo.preprocess import Preprocess
-
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
 
 # SPDX names whose terms let a product ship without opening its own source.
 PERMISSIVE = frozenset(
@@ -185,10 +179,10 @@ def read_card(name_or_path: str | Path) -> Card:
                 "model", text, names(), cure="(edgezoo list shows all; a path to a card or bundle works too)"
             )
     try:
-        data = tomllib.loads(path.read_text("utf-8"))
+        data = records.parse_toml(path.read_text("utf-8"))
     except FileNotFoundError:
         raise CardError(f"{path}: expected a card, got no such file") from None
-    except (ValueError, RecursionError, OSError) as error:
+    except (ValueError, OSError) as error:
         raise CardError(f"{path}: expected a card in TOML: {' '.join(str(error).split())}") from None
     if "path" in data:
         raise CardError(f"{path}: path: no such key")

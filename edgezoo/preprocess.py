@@ -82,7 +82,7 @@ class Preprocess:
         x, y, crop_width, crop_height = self._window(image.shape[1], image.shape[0])
         left, top, fit_width, fit_height = self._target(crop_width, crop_height)
         inside = out[top : top + fit_height, left : left + fit_width]
-        self._resize(image[y : y + crop_height, x : x + crop_width], inside)
+        self.resize(image[y : y + crop_height, x : x + crop_width], inside)
         out[:top] = self.pad
         out[top + fit_height :] = self.pad
         out[top : top + fit_height, :left] = self.pad
@@ -130,7 +130,8 @@ class Preprocess:
             return 0, 0, fit_width, fit_height
         return (net_width - fit_width) // 2, (net_height - fit_height) // 2, fit_width, fit_height
 
-    def _resize(self, image: Image, out: Image) -> None:
+    def resize(self, image: Image, out: Image) -> None:
+        """Fill `out` with `image`, by the recipe's interpolation; either may be a part of a larger array."""
         if image.shape == out.shape:
             out[:] = image
             return

@@ -7,12 +7,18 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 import types
 import typing
 from collections.abc import Mapping
 from typing import Any, Literal, TypeVar, Union
 
 from edgezoo.errors import nearest
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
 
 T = TypeVar("T")
 
@@ -47,6 +53,14 @@ def read(kind: type[T], data: object, *, where: str = "") -> T:
         raise
     except ValueError as error:
         raise RecordError(f"{where}: {error}" if where else str(error)) from None
+
+
+def parse_toml(text: str) -> dict[str, Any]:
+    """The tables of a TOML text. Raises RecordError."""
+    try:
+        return tomllib.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise RecordError(" ".join(str(error).split())) from None
 
 
 def _value(hint: Any, value: object, where: str) -> Any:

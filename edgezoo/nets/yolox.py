@@ -28,13 +28,21 @@ SIZE_MULTIPLE = 32
 STRIDES = (8, 16, 32)
 
 
-def build(*, classes: int, depth: float, width: float, depthwise: bool = False) -> YOLOX:
-    """`depth` scales how often blocks repeat, `width` how many channels they have."""
+def build(
+    *, classes: int, depth: float, width: float, depthwise: bool = False, depthwise_down: bool | None = None
+) -> YOLOX:
+    """`depth` scales how often blocks repeat, `width` how many channels they have.
+
+    `depthwise_down`: the strided convolutions alone; None: as the others. In a narrow dense network two of them hold
+    a fifth of all weights and do little of the work.
+    """
+    down = depthwise if depthwise_down is None else depthwise_down
     return YOLOX(
         classes=classes,
         channels=int(64 * width),
         repeats=max(round(3 * depth), 1),
         spatial=SeparableConv if depthwise else Conv,
+        down=SeparableConv if down else Conv,
     )
 
 
@@ -43,9 +51,9 @@ def classes_of(state_dict: Mapping[str, Tensor]) -> int:
 
 
 class YOLOX(nn.Module):
-    def __init__(self, *, classes: int, channels: int, repeats: int, spatial: Spatial) -> None:
+    def __init__(self, *, classes: int, channels: int, repeats: int, spatial: Spatial, down: Spatial) -> None:
         super().__init__()
-        self.backbone = PAFPN(channels, repeats=repeats, spatial=spatial)
+        self.backbone = PAFPN(channels, repeats=repeats, spatial=spatial, down=down)
         self.head = Head(channels, classes=classes, spatial=spatial)
 
     def levels(self, images: Tensor) -> list[tuple[Tensor, Tensor]]:
@@ -162,13 +170,13 @@ class SPP(nn.Module):
 class CSPDarknet(nn.Module):
     """Images to feature maps of strides 8, 16, 32, with 4, 8, 16 times `channels`."""
 
-    def __init__(self, channels: int, *, repeats: int, spatial: Spatial) -> None:
+    def __init__(self, channels: int, *, repeats: int, spatial: Spatial, down: Spatial) -> None:
         super().__init__()
 
         def stage(inputs: int, *between: nn.Module, repeats: int, shortcut: bool = True) -> nn.Sequential:
             outputs = inputs * 2
             return nn.Sequential(
-                spatial(inputs, outputs, 3, stride=2),
+                down(inputs, outputs, 3, stride=2),
                 *between,
                 CSP(outputs, outputs, repeats=repeats, spatial=spatial, shortcut=shortcut),
             )
@@ -189,21 +197,21 @@ class CSPDarknet(nn.Module):
 class PAFPN(nn.Module):
     """The backbone's maps, made to know of each other: coarse to fine, then back."""
 
-    def __init__(self, channels: int, *, repeats: int, spatial: Spatial) -> None:
+    def __init__(self, channels: int, *, repeats: int, spatial: Spatial, down: Spatial) -> None:
         super().__init__()
         fine, middle, coarse = channels * 4, channels * 8, channels * 16
 
         def csp(inputs: int, outputs: int) -> CSP:
             return CSP(inputs, outputs, repeats=repeats, spatial=spatial)
 
-        self.backbone = CSPDarknet(channels, repeats=repeats, spatial=spatial)
+        self.backbone = CSPDarknet(channels, repeats=repeats, spatial=spatial, down=down)
         self.lateral_conv0 = Conv(coarse, middle, 1)
         self.C3_p4 = csp(middle * 2, middle)
         self.reduce_conv1 = Conv(middle, fine, 1)
         self.C3_p3 = csp(fine * 2, fine)
-        self.bu_conv2 = spatial(fine, fine, 3, stride=2)
+        self.bu_conv2 = down(fine, fine, 3, stride=2)
         self.C3_n3 = csp(fine * 2, middle)
-        self.bu_conv1 = spatial(middle, middle, 3, stride=2)
+        self.bu_conv1 = down(middle, middle, 3, stride=2)
         self.C3_n4 = csp(middle * 2, coarse)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
