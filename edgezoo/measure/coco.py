@@ -18,6 +18,7 @@ from edgezoo.optional import require
 from edgezoo.results import Detections
 
 _PATTERNS = ("annotations.json", "instances*.json", "_annotations.coco.json", "annotations/instances*.json")
+Rows = list[Mapping[str, Any]]
 _NAMELESS = re.compile(r"(class|category|label|object)?[ _-]?\d*", re.IGNORECASE)
 
 
@@ -33,11 +34,16 @@ class Picture:
 
     def check_size(self, image: Image) -> None:
         """DataError where the image is not the one that was annotated: its boxes would lie elsewhere."""
-        size_wh = (image.shape[1], image.shape[0])
-        if self.size_wh not in (None, size_wh):
-            stated, got = ("x".join(map(str, size)) for size in (self.size_wh or (), size_wh))
-            turned = " (turned by its EXIF data?)" if size_wh[::-1] == self.size_wh else ""
-            raise DataError(f"{self.path}: expected {stated} px as annotated, got {got}{turned}; annotate it as it is")
+        if misfit := self.misfit((image.shape[1], image.shape[0])):
+            raise DataError(f"{self.path}: {misfit}")
+
+    def misfit(self, size_wh: tuple[int, int]) -> str:
+        """What is wrong with an image of `size_wh`; empty where nothing is."""
+        if self.size_wh in (None, size_wh):
+            return ""
+        stated, got = ("x".join(map(str, size)) for size in (self.size_wh or (), size_wh))
+        turned = " (turned by its EXIF data?)" if size_wh[::-1] == self.size_wh else ""
+        return f"expected {stated} px as annotated, got {got}{turned}; annotate it as it is"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -59,7 +65,19 @@ class Score:
 
 def read(data: Path, names: tuple[str, ...]) -> Truth:
     """The set at `data`, a `.json` or the folder that holds it, its categories as ids of `names`. Raises DataError."""
-    path = _annotations(data)
+    path = annotations(data)
+    images, boxes, categories = tables(path)
+    ids = _class_ids(categories, {field(box, "category_id", path) for box in boxes}, names, path)
+    pictures = pictures_of(images, path)
+    return Truth(
+        images=tuple(pictures.values()),
+        boxes=tuple(_box(k, box, pictures, ids, path) for k, box in enumerate(boxes, 1)),
+        names=names,
+    )
+
+
+def tables(path: Path) -> tuple[Rows, Rows, Rows]:
+    """Images, annotations and categories of a `.json` with images and boxes. Raises DataError."""
     try:
         content = json.loads(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
@@ -69,13 +87,7 @@ def read(data: Path, names: tuple[str, ...]) -> Truth:
     images, boxes, categories = (_table(content, key, path) for key in ("images", "annotations", "categories"))
     if not images or not boxes:
         raise DataError(f"{path}: expected images with boxes, got {len(images)} images and {len(boxes)} boxes")
-    ids = _class_ids(categories, {_field(box, "category_id", path) for box in boxes}, names, path)
-    pictures = _pictures(images, path)
-    return Truth(
-        images=tuple(pictures.values()),
-        boxes=tuple(_box(k, box, pictures, ids, path) for k, box in enumerate(boxes, 1)),
-        names=names,
-    )
+    return images, boxes, categories
 
 
 def check_files(pictures: Sequence[Picture]) -> None:
@@ -113,40 +125,50 @@ def score(truth: Truth, pictures: Sequence[Picture], found: Sequence[Detections]
     )
 
 
-def _annotations(data: Path) -> Path:
+def annotations(data: Path) -> Path:
+    """`data` if it is a file, else the `.json` in that folder. Raises DataError."""
     if data.is_file():
         return data
     if not data.is_dir():
         raise DataError(f"{data}: expected a .json in COCO form or its folder, there is no such path")
-    for pattern in _PATTERNS:
-        found = sorted(data.glob(pattern))
-        if len(found) > 1:
-            shown = ", ".join(path.name for path in found)
-            raise DataError(f"{data}: expected one {pattern}, got {len(found)} ({shown}); name the file itself")
-        if found:
-            return found[0]
+    if path := find(data):
+        return path
     raise DataError(f"{data}: expected annotations in COCO form, one of {', '.join(_PATTERNS)}; got none of them")
 
 
-def _table(content: Mapping[str, Any], key: str, path: Path) -> list[Mapping[str, Any]]:
+def find(folder: Path, patterns: Sequence[str] = _PATTERNS) -> Path | None:
+    """The one file of the first pattern that has any. DataError where it has several."""
+    for pattern in patterns:
+        found = sorted(folder.glob(pattern))
+        if len(found) > 1:
+            shown = ", ".join(path.name for path in found)
+            raise DataError(f"{folder}: expected one {pattern}, got {len(found)} ({shown}); name the file itself")
+        if found:
+            return found[0]
+    return None
+
+
+def _table(content: Mapping[str, Any], key: str, path: Path) -> Rows:
     rows = content.get(key, [])
     if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
         raise DataError(f"{path}: expected {key} as a list of objects")
     return rows
 
 
-def _field(row: Mapping[str, Any], key: str, path: Path) -> Any:
+def field(row: Mapping[str, Any], key: str, path: Path) -> Any:
+    """A number or a text. Raises DataError."""
     value = row.get(key)
     if isinstance(value, (str, int)):
         return value
     raise DataError(f"{path}: expected {key} as a number or a text, got {value!r} in {str(dict(row))[:80]}")
 
 
-def _pictures(images: Sequence[Mapping[str, Any]], path: Path) -> dict[Any, Picture]:
+def pictures_of(images: Sequence[Mapping[str, Any]], path: Path) -> dict[Any, Picture]:
+    """By the id that annotations name them by; their files may be missing. Raises DataError."""
     places = _places(path)
     pictures: dict[Any, Picture] = {}
     for k, row in enumerate(images, 1):
-        name, key = str(_field(row, "file_name", path)), _field(row, "id", path)
+        name, key = str(field(row, "file_name", path)), field(row, "id", path)
         if key in pictures:
             raise DataError(f"{path}: expected every image once, got id {key!r} twice")
         candidates = [place / name for place in places]
@@ -167,7 +189,7 @@ def _places(path: Path) -> list[Path]:
 def _box(
     k: int, row: Mapping[str, Any], pictures: Mapping[Any, Picture], ids: Mapping[Any, int], path: Path
 ) -> dict[str, Any]:
-    image, sides = _field(row, "image_id", path), row.get("bbox")
+    image, sides = field(row, "image_id", path), row.get("bbox")
     if image not in pictures:
         raise DataError(f"{path}: a box is in image {image!r}, which is not among the images")
     numbers = isinstance(sides, list) and len(sides) == 4 and all(isinstance(side, (int, float)) for side in sides)
@@ -189,7 +211,7 @@ def _class_ids(
     categories: Sequence[Mapping[str, Any]], used: set[Any], names: tuple[str, ...], path: Path
 ) -> dict[Any, int]:
     """The bundle's class id of every category: by name, and where there are no names, by order."""
-    stated = {_field(row, "id", path): str(row.get("name", "")).strip() for row in categories}
+    stated = {field(row, "id", path): str(row.get("name", "")).strip() for row in categories}
     if strange := sorted(used - stated.keys(), key=str):
         raise DataError(f"{path}: boxes have category {strange[0]!r}, which is not among its {len(stated)} categories")
     if _nameless(stated.values()) or _nameless(names):

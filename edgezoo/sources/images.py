@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+import numpy.typing as npt
 
 from edgezoo.address import Address
 from edgezoo.errors import SourceError
@@ -98,7 +99,7 @@ def find_images(path: str) -> list[str]:
     images = [each for each in found if _is_image_file(each)]
     if not images:
         raise SourceError(f"{what}; known are {_KINDS}")
-    return sorted(images, key=_natural)
+    return sorted(images, key=natural)
 
 
 def _is_pattern(path: str) -> bool:
@@ -110,18 +111,23 @@ def _is_image_file(path: str) -> bool:
     return name.lower().endswith(SUFFIXES) and not name.startswith(".") and os.path.isfile(path)
 
 
-def _natural(path: str) -> list[tuple[int, int, str]]:
+def natural(path: str) -> list[tuple[int, int, str]]:
     """Numbers by value, words without case: `a2.jpg` before `A10.jpg`."""
     return [(0, int(part), "") if part.isdecimal() else (1, 0, part) for part in re.split(r"(\d+)", path.casefold())]
 
 
 def read_image(path: str | os.PathLike[str]) -> Image:
     """A photo as BGR uint8 (H, W, 3), turned upright by its EXIF data. Raises SourceError."""
-    cv2 = require("cv2")
     try:
         data = np.fromfile(path, np.uint8)  # not cv2.imread: on Windows it knows no Unicode
     except OSError as error:
         raise SourceError(f"{path}: expected an image: {error.strerror}") from None
+    return decode_image(data, path)
+
+
+def decode_image(data: npt.NDArray[np.uint8], path: str | os.PathLike[str]) -> Image:
+    """What read_image answers for a file whose bytes are `data`; `path` is for the message. Raises SourceError."""
+    cv2 = require("cv2")
     try:
         image: Image | None = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
     except cv2.error:  # too many pixels, or a header that lies
