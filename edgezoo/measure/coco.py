@@ -65,7 +65,7 @@ class Score:
 
 def read(data: Path, names: tuple[str, ...]) -> Truth:
     """The set at `data`, a `.json` or the folder that holds it, its categories as ids of `names`. Raises DataError."""
-    path = annotations(data)
+    path = annotations_at(data)
     images, boxes, categories = tables(path)
     ids = _class_ids(categories, {field(box, "category_id", path) for box in boxes}, names, path)
     pictures = pictures_of(images, path)
@@ -125,7 +125,7 @@ def score(truth: Truth, pictures: Sequence[Picture], found: Sequence[Detections]
     )
 
 
-def annotations(data: Path) -> Path:
+def annotations_at(data: Path) -> Path:
     """`data` if it is a file, else the `.json` in that folder. Raises DataError."""
     if data.is_file():
         return data
