@@ -1,0 +1,82 @@
+"""Renders the scenes that the digits model is trained and tested with, as COCO data sets.
+
+    python models/digits/render.py OUT [--train 8000] [--val 500] [--test 1000] [--seed 0]
+
+Writes OUT/train, OUT/val and OUT/test, each with images/NNNNN.jpg and annotations.json; a part that is complete is
+kept. Needs numpy, opencv-python, pillow, rich, scikit-learn, scikit-image and matplotlib, and the fonts of
+`fonts.toml`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import multiprocessing
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import cv2
+import fonts
+import scene
+from fonts import Split
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Render the scenes of the digits model.")
+    parser.add_argument("out", type=Path)
+    for split, count in (("train", 8000), ("val", 500), ("test", 1000)):
+        parser.add_argument(f"--{split}", type=int, default=count, help=f"scenes (default {count})")
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    try:
+        fonts.all_faces()
+    except fonts.MissingFonts as missing:
+        parser.exit(2, f"{missing}\n")
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with multiprocessing.Pool(os.cpu_count(), cv2.setNumThreads, (1,)) as pool, Progress(*columns) as progress:
+        for split in scene.SPLITS:
+            _render(arguments.out / split, split, getattr(arguments, split), arguments.seed, pool.imap, progress)
+
+
+def _render(folder: Path, split: Split, count: int, seed: int, imap: Callable[..., Any], progress: Progress) -> None:
+    task = progress.add_task(split, total=count)
+    listing = folder / "annotations.json"
+    if listing.is_file() and len(json.loads(listing.read_text())["images"]) == count:
+        progress.update(task, completed=count)
+        return
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    images: list[dict[str, Any]] = []
+    annotations: list[dict[str, Any]] = []
+    for image, found in imap(partial(_one, folder, split, seed), range(count), 8):
+        images.append(image)
+        annotations += [{"id": len(annotations) + i + 1, **one} for i, one in enumerate(found)]
+        progress.advance(task)
+    categories = [{"id": i, "name": str(i)} for i in range(10)]
+    # Written last and renamed at once: a part with a listing is complete.
+    draft = listing.with_suffix(".part")
+    draft.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
+    draft.replace(listing)
+
+
+def _one(folder: Path, split: Split, seed: int, index: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """Renders and saves scene `index`; its entry and those of its digits in COCO's form."""
+    drawn = scene.render((seed, index), split)
+    name = f"{index:05d}.jpg"
+    cv2.imwrite(str(folder / "images" / name), drawn.image, [cv2.IMWRITE_JPEG_QUALITY, 92])
+    height, width = drawn.image.shape[:2]
+    found = []
+    for (x1, y1, x2, y2), class_id, kind in zip(drawn.boxes_xyxy.tolist(), drawn.class_ids.tolist(), drawn.kinds):
+        w, h = x2 - x1, y2 - y1
+        box = [round(v, 2) for v in (x1, y1, w, h)]
+        found.append(
+            {"image_id": index, "category_id": class_id, "bbox": box, "area": w * h, "iscrowd": 0, "kind": kind}
+        )
+    return {"id": index, "file_name": name, "width": width, "height": height}, found
+
+
+if __name__ == "__main__":
+    main()

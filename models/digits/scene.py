@@ -1,0 +1,163 @@
+"""One training scene: a background, clutter, patches with digits, and what a camera makes of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import backgrounds
+import camera
+import clutter
+import cv2
+import numpy as np
+import numpy.typing as npt
+import patches
+from fonts import Split
+from ink import Kind
+from patches import Image, Patch
+
+LONG_SIDE = 480
+NETWORK_SIDE = 320
+SCALE = LONG_SIDE / NETWORK_SIDE
+"""Scene pixels for one of the network's."""
+LEAST_HEIGHT = 12.0
+LEAST_WIDTH = 2.5
+"""A smaller digit, in network pixels, is not placed: nobody could be sure to read it there."""
+MOST_HEIGHT = 220.0
+ASPECTS = (1.0, 4 / 3, 3 / 4, 16 / 9, 9 / 16)
+EMPTY = 0.18
+SPLITS: tuple[Split, ...] = ("train", "val", "test")
+
+Boxes = npt.NDArray[np.float32]
+Matrix = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Scene:
+    """A picture and every legible digit in it."""
+
+    image: Image
+    boxes_xyxy: Boxes
+    """(n, 4), source pixels, within the image."""
+    class_ids: npt.NDArray[np.int64]
+    kinds: tuple[Kind, ...]
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Placed:
+    """A patch and where it goes."""
+
+    patch: Patch
+    homography: Matrix
+    boxes_xyxy: Boxes
+    quad: npt.NDArray[np.float32]
+    """(4, 2), the patch's corners in the scene."""
+
+
+def render(seed: tuple[int, int], split: Split) -> Scene:
+    """The scene of a seed and a number; always the same."""
+    rng = np.random.default_rng([*seed, SPLITS.index(split)])
+    aspect = ASPECTS[rng.integers(len(ASPECTS))]
+    width, height = round(LONG_SIDE * min(aspect, 1)), round(LONG_SIDE * min(1 / aspect, 1))
+    empty = rng.random() < EMPTY
+    image = backgrounds.background(rng, split, width, height, 0.7 if empty else 0.4)
+    if empty:
+        clutter.scatter(rng, image, split, int(rng.integers(0, 22)))
+        placed = []
+    else:
+        clutter.scatter(rng, image, split, int(rng.integers(0, 9)))
+        placed = _place_all(rng, split, image)
+    for one in placed:
+        _draw(rng, image, one)
+    digits = [digit for one in placed for digit in one.patch.digits]
+    boxes = np.concatenate([np.zeros((0, 4), np.float32), *(one.boxes_xyxy for one in placed)])
+    smallest = float((boxes[:, 3] - boxes[:, 1]).min(initial=60.0))
+    return Scene(
+        camera.photographed(rng, image, smallest),
+        np.clip(boxes, 0, (width, height, width, height)).astype(np.float32),
+        np.array([digit.class_id for digit in digits], np.int64),
+        tuple(digit.kind for digit in digits),
+    )
+
+
+def _place_all(rng: np.random.Generator, split: Split, image: Image) -> list[Placed]:
+    taken = np.zeros(image.shape[:2], np.uint8)
+    placed: list[Placed] = []
+    for _ in range(int(rng.choice([1, 2, 3, 4], p=[0.35, 0.3, 0.2, 0.15]))):
+        for _ in range(4):
+            if one := _placed(rng, split, image, taken):
+                placed.append(one)
+                cv2.fillConvexPoly(taken, one.quad.round().astype(np.int32), 255)
+                break
+    return placed
+
+
+def _placed(rng: np.random.Generator, split: Split, image: Image, taken: npt.NDArray[np.uint8]) -> Placed | None:
+    """A new patch in a free spot; None if it does not fit or a digit of it would be too small or cut."""
+    height, width = taken.shape
+    low, high = (14, 80) if rng.random() < 0.85 else (LEAST_HEIGHT, MOST_HEIGHT)
+    digit_px = SCALE * float(np.exp(rng.uniform(np.log(low), np.log(high))))
+    patch = patches.random_patch(rng, split, digit_px, 0.9 * width)
+    tall, wide = patch.alpha.shape
+    if wide > 1.1 * width or tall > 1.1 * height:
+        return None
+    angle = np.clip(rng.normal(0, 6), -15, 15) if rng.random() < 0.88 else rng.uniform(-30, 30)
+    shape = _tilted(rng, wide, tall, np.deg2rad(angle))
+    calmest, found = np.inf, None
+    for _ in range(6):
+        at = rng.uniform((0.1 * width, 0.1 * height), (0.9 * width, 0.9 * height))
+        quad = (shape + at).astype(np.float32)
+        # What can be is moved inside.
+        low_xy, high_xy = quad.min(axis=0), quad.max(axis=0)
+        inside = np.clip(low_xy, 0, np.maximum((width, height) - (high_xy - low_xy), 0)) - low_xy
+        quad += (inside * (1.0 if rng.random() < 0.8 else 0.7)).astype(np.float32)
+        corners = np.array([[0, 0], [wide, 0], [wide, tall], [0, tall]], np.float32)
+        homography = cv2.getPerspectiveTransform(corners, quad)
+        boxes = np.stack([d.box_xyxy(homography) for d in patch.digits])
+        area = np.zeros_like(taken)
+        cv2.fillConvexPoly(area, quad.round().astype(np.int32), 255)
+        if _legible(boxes, width, height) and not cv2.bitwise_and(area, taken).any():
+            one = Placed(patch, homography, boxes, quad)
+            if not patch.bare:
+                return one
+            # Bare ink goes where least lies under it, or it could not be read.
+            x, y, w, h = cv2.boundingRect(area)
+            if (unrest := float(image[y : y + h, x : x + w].std())) < calmest:
+                calmest, found = unrest, one
+    return found
+
+
+def _legible(boxes: Boxes, width: int, height: int) -> bool:
+    """Whether all digits are large enough and at most a fifth of each is beyond the edge."""
+    clipped = np.clip(boxes, 0, (width, height, width, height))
+    sides, seen = boxes[:, 2:] - boxes[:, :2], clipped[:, 2:] - clipped[:, :2]
+    if (seen / SCALE < (LEAST_WIDTH, LEAST_HEIGHT)).any():
+        return False
+    return bool((seen.prod(axis=1) >= 0.85 * sides.prod(axis=1)).all())
+
+
+def _tilted(rng: np.random.Generator, wide: int, tall: int, angle: float) -> npt.NDArray[np.float64]:
+    """(4, 2) corners about their middle, turned and seen a little from the side."""
+    corners = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]]) * np.array([wide, tall]) / 2
+    corners *= 1 + rng.normal(0, 0.035, (4, 2)) * (rng.random() < 0.7)
+    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    turned: npt.NDArray[np.float64] = corners @ turn
+    return turned
+
+
+def _draw(rng: np.random.Generator, image: Image, one: Placed) -> None:
+    height, width = image.shape[:2]
+    x1, y1 = np.maximum(np.floor(one.quad.min(axis=0)).astype(int), 0)
+    x2, y2 = np.minimum(np.ceil(one.quad.max(axis=0)).astype(int), (width, height))
+    window = image[y1:y2, x1:x2]
+    patch = patches.dressed(rng, one.patch, window) if one.patch.bare else one.patch
+    home = np.array([[1, 0, -x1], [0, 1, -y1], [0, 0, 1]], float)
+    # OpenCV counts from the middle of pixel 0, boxes from its edge.
+    half, back = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]]), np.array([[1, 0, -0.5], [0, 1, -0.5], [0, 0, 1]])
+    way = back @ home @ one.homography @ half
+    size = (int(x2 - x1), int(y2 - y1))
+    front = cv2.warpPerspective(patch.image, way, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    alpha = cv2.warpPerspective(patch.alpha, way, size, flags=cv2.INTER_LINEAR)
+    if not patch.bare and rng.random() < 0.4:
+        shadow = cv2.GaussianBlur(np.roll(alpha, (3, 2), (0, 1)), (0, 0), 3)
+        window[:] = window * (1 - shadow[..., np.newaxis] * np.float32(0.4 / 255))
+    window[:] = window + (front.astype(np.float32) - window) * (alpha[..., np.newaxis] * np.float32(1 / 255))
