@@ -34,16 +34,8 @@ class Picture:
 
     def check_size(self, image: Image) -> None:
         """DataError where the image is not the one that was annotated: its boxes would lie elsewhere."""
-        if misfit := self.misfit((image.shape[1], image.shape[0])):
-            raise DataError(f"{self.path}: {misfit}")
-
-    def misfit(self, size_wh: tuple[int, int]) -> str:
-        """What is wrong with an image of `size_wh`; empty where nothing is."""
-        if self.size_wh in (None, size_wh):
-            return ""
-        stated, got = ("x".join(map(str, size)) for size in (self.size_wh or (), size_wh))
-        turned = " (turned by its EXIF data?)" if size_wh[::-1] == self.size_wh else ""
-        return f"expected {stated} px as annotated, got {got}{turned}; annotate it as it is"
+        if wrong := misfit(self.size_wh, (image.shape[1], image.shape[0])):
+            raise DataError(f"{self.path}: {wrong}")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -61,6 +53,8 @@ class Truth:
 class Score:
     metrics: dict[str, float | None]
     by_class: dict[str, float]
+    curves: dict[str, list[float]]
+    """By class, the precision at IoU 0.5 for recalls of 0, 0.01, … 1."""
 
 
 def read(data: Path, names: tuple[str, ...]) -> Truth:
@@ -88,6 +82,15 @@ def tables(path: Path) -> tuple[Rows, Rows, Rows]:
     if not images or not boxes:
         raise DataError(f"{path}: expected images with boxes, got {len(images)} images and {len(boxes)} boxes")
     return images, boxes, categories
+
+
+def misfit(stated_wh: tuple[int, int] | None, size_wh: tuple[int, int]) -> str:
+    """What is wrong with an image of `size_wh` that was annotated as `stated_wh`; empty where nothing is."""
+    if stated_wh in (None, size_wh):
+        return ""
+    stated, got = ("x".join(map(str, size)) for size in (stated_wh or (), size_wh))
+    turned = " (turned by its EXIF data?)" if size_wh[::-1] == stated_wh else ""
+    return f"expected {stated} px as annotated, got {got}{turned}; annotate it as it is"
 
 
 def check_files(pictures: Sequence[Picture]) -> None:
@@ -119,9 +122,11 @@ def score(truth: Truth, pictures: Sequence[Picture], found: Sequence[Detections]
     names = ("map", "map50", "map75", "map_small", "map_medium", "map_large")
     precision = evaluation.eval["precision"][:, :, :, 0, -1]  # (IoU, recall, class) of all sizes, all detections
     averages = zip(class_ids, precision.mean(axis=(0, 1)).tolist(), strict=True)
+    curves = zip(class_ids, precision[0].T.tolist(), strict=True)
     return Score(
         metrics={name: float(value) if value >= 0 else None for name, value in zip(names, evaluation.stats)},
         by_class={truth.names[class_id]: value for class_id, value in averages if value >= 0},  # below 0: crowds only
+        curves={truth.names[class_id]: curve for class_id, curve in curves if curve[0] >= 0},
     )
 
 
