@@ -38,13 +38,13 @@ class Patch:
         return cls(image, np.full(shape, 255, np.uint8))
 
     def put(self, writing: Ink, x: float, y: float, color: Color, strength: float = 1.0) -> None:
-        """Blend ink in with its upper left corner at x, y; the digits that are in it are kept."""
-        left, top = round(x), round(y)
+        """Blend ink in with its upper left corner at x, y, or where it just fits; its digits become the patch's."""
         height, width = writing.alpha.shape
+        room = (self.image.shape[1] - width, self.image.shape[0] - height)
+        if writing.digits and min(room) < 0:
+            raise ValueError(f"expected ink that fits a patch of {self.image.shape[:2]}, got {writing.alpha.shape}")
+        left, top = (int(np.clip(round(at), 0, max(most, 0))) for at, most in zip((x, y), room))
         blend(self.image, writing.alpha, left, top, color, strength)
-        inside = left >= 0 and top >= 0 and left + width <= self.image.shape[1] and top + height <= self.image.shape[0]
-        if writing.digits and not inside:
-            raise ValueError("digits would be cut: make the patch larger")
         self.digits += [d.moved(left, top) for d in writing.digits]
 
 
@@ -246,12 +246,7 @@ def meter(rng: np.random.Generator, split: Split, digit_px: float, most: int) ->
         height, width = writing.alpha.shape
         x = x1 + (x2 - x1 - width) / 2
         y = y1 + (y2 - y1 - height) / 2 + rng.normal(0, 0.03) * digit_px
-        patch.put(
-            writing,
-            max(x, 0),
-            np.clip(y, 0, patch.alpha.shape[0] - height),
-            (245, 245, 245) if wheel is not ground else color,
-        )
+        patch.put(writing, x, y, (245, 245, 245) if wheel is not ground else color)
     if rng.random() < 0.5:
         name = _print(rng, split, words.unit(rng) if rng.random() < 0.5 else words.word(rng), digit_px * 0.4)
         blend(
@@ -423,7 +418,7 @@ def keypad(rng: np.random.Generator, split: Split, digit_px: float, most: int) -
             cv2.rectangle(patch.image, corner.tolist(), (corner + size).tolist(), key, -1)
         writing = ink.printed(face, order[i % len(order)], digit_px)
         at = center - np.array(writing.alpha.shape[::-1]) / 2
-        patch.put(writing, max(at[0], 0), max(at[1], 0), color)
+        patch.put(writing, at[0], at[1], color)
     return patch
 
 
@@ -473,16 +468,16 @@ def scale(rng: np.random.Generator, split: Split, digit_px: float, most: int) ->
     step, first = int(rng.choice([1, 1, 2, 5, 10])), int(rng.integers(0, 9))
     numbers = [str((first + i) * step) for i in range(int(rng.integers(3, 6)))]
     ground, color = _pair(rng)
-    pitch = digit_px * 0.75 * max(len(n) for n in numbers) + digit_px * rng.uniform(0.4, 1.0)
+    writings = [ink.printed(face, number, digit_px) for number in numbers]
+    pitch = max(w.alpha.shape[1] for w in writings) + digit_px * rng.uniform(0.4, 1.0)
     patch = Patch.plain(pitch * len(numbers) + digit_px, digit_px * 2.6, ground)
     _ground(rng, patch)
     for i in range(len(numbers) * 10):
         x, long = int(digit_px * 0.5 + pitch * (i + 5) / 10), 0.9 if i % 10 == 0 else 0.65 if i % 5 == 0 else 0.45
         cv2.line(patch.image, (x, 0), (x, int(digit_px * long)), color, max(int(digit_px / 18), 1))
-    for i, text in enumerate(numbers):
-        writing = ink.printed(face, text, digit_px)
+    for i, writing in enumerate(writings):
         x = digit_px * 0.5 + pitch * (i + 0.5) - writing.alpha.shape[1] / 2
-        patch.put(writing, max(x, 0), digit_px * 1.15, color)
+        patch.put(writing, x, digit_px * 1.15, color)
     return patch
 
 
@@ -508,5 +503,5 @@ def table(rng: np.random.Generator, split: Split, digit_px: float, most: int) ->
         height, width = writing.alpha.shape
         x, y = (i % columns + 0.5) * cell_w - width / 2, (i // columns + 0.5) * cell_h - height / 2
         if width < cell_w * 0.95 and height < cell_h * 0.95:
-            patch.put(writing, max(x, 0), max(y, 0), color)
+            patch.put(writing, x, y, color)
     return patch

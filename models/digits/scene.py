@@ -127,12 +127,16 @@ def _placed(rng: np.random.Generator, split: Split, image: Image, taken: npt.NDA
 
 
 def _legible(boxes: Boxes, width: int, height: int) -> bool:
-    """Whether all digits are large enough and at most a fifth of each is beyond the edge."""
+    """Whether all digits are large enough, hardly cut by the edge, and none covers half of another."""
     clipped = np.clip(boxes, 0, (width, height, width, height))
     sides, seen = boxes[:, 2:] - boxes[:, :2], clipped[:, 2:] - clipped[:, :2]
     if (seen / SCALE < (LEAST_WIDTH, LEAST_HEIGHT)).any():
         return False
-    return bool((seen.prod(axis=1) >= 0.85 * sides.prod(axis=1)).all())
+    areas = sides.prod(axis=1)
+    shared = np.minimum(boxes[:, np.newaxis, 2:], boxes[:, 2:]) - np.maximum(boxes[:, np.newaxis, :2], boxes[:, :2])
+    covered = np.maximum(shared, 0).prod(axis=2) / np.minimum(areas[:, np.newaxis], areas)
+    np.fill_diagonal(covered, 0)
+    return bool((seen.prod(axis=1) >= 0.85 * areas).all() and covered.max() < 0.5)
 
 
 def _tilted(rng: np.random.Generator, wide: int, tall: int, angle: float) -> npt.NDArray[np.float64]:
