@@ -58,9 +58,10 @@ def read(kind: type[T], data: object, *, where: str = "") -> T:
 def parse_toml(text: str) -> dict[str, Any]:
     """The tables of a TOML text. Raises RecordError."""
     try:
-        return tomllib.loads(text)
+        tables: dict[str, Any] = tomllib.loads(text)
     except (ValueError, RecursionError) as error:
         raise RecordError(" ".join(str(error).split())) from None
+    return tables
 
 
 def _value(hint: Any, value: object, where: str) -> Any:

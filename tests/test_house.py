@@ -22,7 +22,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 _ORDER = """
     errors optional machine | frame geometry results address latency | preprocess tasks
     | records cards weights graphs bundle | backends | sources | drawing sinks | engine
-    | pipeline | measure | nets | convert | loading | cli
+    | pipeline | measure | nets | convert | loading | train | cli
 """
 ROOMS = _ORDER.replace("|", " ").split()
 UP_ON_PURPOSE = {("results", "drawing")}  # `result.draw(image)`, imported when it is called
@@ -30,12 +30,15 @@ LONGEST = 320
 
 # Who may load what, besides the extras' own check in `optional`.
 LIBRARIES = {
-    "torch": {"nets", "convert"},
+    "torch": {"nets", "convert", "train"},
     "onnxscript": {"convert"},
-    "safetensors": {"convert"},
+    "safetensors": {"convert", "train"},
+    "matplotlib": {"train"},
+    "yaml": {"train"},
     "onnxruntime": {"backends"},
     "onnx": {"convert", "graphs"},
-    "cv2": {"preprocess", "sources", "drawing", "sinks", "engine", "measure"},  # measure: its version and threads
+    # measure: its version and threads
+    "cv2": {"preprocess", "sources", "drawing", "sinks", "engine", "measure", "train"},
     "requests": {"weights"},
     "pycocotools": {"measure"},
     "rich": {"cli"},

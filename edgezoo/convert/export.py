@@ -34,23 +34,9 @@ def load_network(card: Card, weights: Path, *, key: str | None) -> tuple[torch.n
 
     Raises WeightsError, CardError, UnknownName, MissingDependency.
     """
-    require("torch")
-    assert card.network is not None
-    known = sorted(path.stem for path in (Path(__file__).parents[1] / "nets").glob("[!_]*.py"))
-    if card.network.family not in known:
-        raise UnknownName("network family", card.network.family, known)
-    family = importlib.import_module(f"edgezoo.nets.{card.network.family}")
     state = read_state_dict(weights, key=key)
-    try:
-        classes = int(family.classes_of(state))
-        inspect.signature(family.build).bind(classes=classes, **card.network.options)
-        network: torch.nn.Module = family.build(classes=classes, **card.network.options)
-    except TypeError as error:
-        raise CardError(f"{card.path}: network.options: {error}; expected {inspect.signature(family.build)}") from None
-    except KeyError as error:
-        raise WeightsError(
-            f"{weights}: expected a checkpoint of {card.network.family}, but it has no {error}"
-        ) from None
+    classes = classes_of(card, state, weights)
+    network = build_network(card, classes)
     try:
         network.load_state_dict(state, strict=True)
     except RuntimeError as error:
@@ -58,6 +44,39 @@ def load_network(card: Card, weights: Path, *, key: str | None) -> tuple[torch.n
         reason = next((line for line in lines[1:] if line), lines[0])
         raise WeightsError(f"{weights}: expected a checkpoint of {card.name}: {reason[:200]}") from None
     return network.eval(), classes
+
+
+def family_of(card: Card) -> Any:
+    """The file of `edgezoo/nets/` that the card's [network] names. Raises UnknownName, MissingDependency."""
+    require("torch")
+    assert card.network is not None
+    known = sorted(path.stem for path in (Path(__file__).parents[1] / "nets").glob("[!_]*.py"))
+    if card.network.family not in known:
+        raise UnknownName("network family", card.network.family, known)
+    return importlib.import_module(f"edgezoo.nets.{card.network.family}")
+
+
+def build_network(card: Card, classes: int) -> torch.nn.Module:
+    """The card's network, untrained. Raises CardError."""
+    assert card.network is not None
+    build = family_of(card).build
+    try:
+        inspect.signature(build).bind(classes=classes, **card.network.options)
+        network: torch.nn.Module = build(classes=classes, **card.network.options)
+    except TypeError as error:
+        raise CardError(f"{card.path}: network.options: {error}; expected {inspect.signature(build)}") from None
+    return network
+
+
+def classes_of(card: Card, state: Mapping[str, torch.Tensor], weights: Path) -> int:
+    """How many classes a checkpoint of the card's network was trained for. Raises WeightsError."""
+    assert card.network is not None
+    try:
+        return int(family_of(card).classes_of(state))
+    except KeyError as error:
+        raise WeightsError(
+            f"{weights}: expected a checkpoint of {card.network.family}, but it has no {error}"
+        ) from None
 
 
 def read_state_dict(path: Path, *, key: str | None) -> Mapping[str, torch.Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from edgezoo import graphs
 from edgezoo.backends import open_backend
 from edgezoo.cards import Card
-from edgezoo.convert.export import Original, export, load_network, original
+from edgezoo.convert.export import Original, export, family_of, load_network, original
 from edgezoo.convert.graph import check_raw, real_inputs, shape_of
 from edgezoo.errors import ConvertError
 from edgezoo.weights import Progress, fetch, sha256_of
@@ -46,7 +45,7 @@ def find_raw(
 
     Raises WeightsError, CardError, ConvertError, MissingDependency.
     """
-    if file is None and card.file is not None:
+    if file is None and card.file is not None and (card.has_graph or not (prefer_onnx and card.onnx)):
         file = card.beside("file", card.file)
     if file is None:
         official = (card.onnx or card.weights) if prefer_onnx else (card.weights or card.onnx)
@@ -63,10 +62,9 @@ def find_raw(
         raise ConvertError(f"{card.name}: its card has no [network] for a checkpoint; give an .onnx")
     step("loading the checkpoint")
     network, _ = load_network(card, file, key=key)
-    family = importlib.import_module(f"edgezoo.nets.{card.network.family}")
     step("exporting with torch (seconds to a minute)")
     size = size_wh or card.input.size_wh
-    graph = export(network, size, multiple=family.SIZE_MULTIPLE)
+    graph = export(network, size, multiple=family_of(card).SIZE_MULTIPLE)
     return Raw(graph=graph, original=original(network), size_wh=size, batch=None, source=_source(file), tool="torch")
 
 

@@ -117,7 +117,9 @@ class Augmenter:
 
     def _turned(self, image: Image, boxes: Boxes, rng: Rng) -> tuple[Image, Boxes]:
         """Turned and slanted about the middle, within the image's own frame."""
-        angle, slant = (math.radians(limit * rng.uniform(-1, 1)) for limit in (self.augment.degrees, self.augment.shear))
+        angle, slant = (
+            math.radians(limit * rng.uniform(-1, 1)) for limit in (self.augment.degrees, self.augment.shear)
+        )
         if not angle and not slant:
             return image, boxes
         cv2 = require("cv2")
@@ -161,7 +163,7 @@ def _colored(image: Image, augment: Augment, rng: Rng) -> Image:
 
 
 def _mix(a: Shown, b: Shown, task: str, rng: Rng) -> Shown:
-    """Two pictures in one (Zhang et al., https://arxiv.org/abs/1710.09412). Objects of both are there; classes share."""
+    """Two pictures in one (Zhang et al., https://arxiv.org/abs/1710.09412): objects of both, or classes that share."""
     part = 0.5 if task == "detect" else float(rng.beta(0.2, 0.2))
     pixels = require("cv2").addWeighted(a.pixels, part, b.pixels, 1 - part, 0)
     ids, boxes = np.concatenate([a.class_ids, b.class_ids]), np.concatenate([a.boxes_xyxy, b.boxes_xyxy])

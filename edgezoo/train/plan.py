@@ -82,10 +82,6 @@ class Plan:
         if not 0 <= self.label_smoothing < 1:
             raise ValueError(f"expected label_smoothing of 0 and below 1, got {self.label_smoothing}")
 
-    @property
-    def warmed_up(self) -> float:
-        return max(self.warmup_epochs, 1e-9)
-
 
 _CLASSIFY = Plan(augment=Augment(scale=(0.35, 1.0), saturation=0.3, brightness=0.3, contrast=0.2, degrees=10))
 _DETECT = Plan(
@@ -118,6 +114,4 @@ def to_toml(plan: Plan) -> str:
 
 def _rows(values: dict[str, object]) -> str:
     shown = {name: str(value).lower() if isinstance(value, bool) else value for name, value in values.items()}
-    return "".join(
-        f"{name} = {list(value) if isinstance(value, tuple) else value}\n" for name, value in shown.items()
-    )
+    return "".join(f"{name} = {list(value) if isinstance(value, tuple) else value}\n" for name, value in shown.items())

@@ -91,7 +91,7 @@ def _where(found: Candidates, boxes_xyxy: Tensor) -> tuple[Tensor, Tensor]:
 def _take(cost: Tensor, overlaps: Tensor) -> Tensor:
     """(G, K') whether an object takes a candidate: its dynamic k cheapest; of two takers the cheaper."""
     count = overlaps.topk(min(TOP, overlaps.shape[1]), dim=1).values.sum(1).int().clamp(min=1)
-    rank = cost.argsort(1, stable=True).argsort(1)
+    rank = cost.argsort(dim=1, stable=True).argsort(1)
     taken = (rank < count[:, None]) & cost.isfinite()
     wanted_twice = taken.sum(0) > 1
     cheapest = one_hot(cost.argmin(0), len(cost)).T.bool()
@@ -104,10 +104,9 @@ def loss(found: Candidates, boxes_xyxy: Sequence[Tensor], class_ids: Sequence[Te
     Each is a sum over candidates, divided by the number of pairs in the batch. The class that a candidate is to say is
     weighted with its IoU, so that its score tells how well its box fits.
     """
+    none = torch.zeros(0, dtype=torch.long, device=found.strides.device)
     pairs = [
-        assign(found, image, boxes, ids)
-        if len(boxes)
-        else Pairs(*(found.strides.new_empty(0, dtype=torch.long) for _ in range(2)), found.strides.new_empty(0))
+        assign(found, image, boxes, ids) if len(boxes) else Pairs(none, none, none.float())
         for image, (boxes, ids) in enumerate(zip(boxes_xyxy, class_ids, strict=True))
     ]
     rows = torch.cat([torch.full_like(pair.candidates, image) for image, pair in enumerate(pairs)])

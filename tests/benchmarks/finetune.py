@@ -1,0 +1,158 @@
+"""Does fine-tuning help? Pretrained weights against random ones, for the same epochs: accuracy, time, curves.
+
+Usage: python tests/benchmarks/finetune.py {ants-bees,shapes} -o OUT
+
+Needs EDGEZOO_TEST_DATA (images) and the pretrained weights. `ants-bees`: MobileNetV2 on two kinds of insects. `shapes`:
+YOLOX-Nano on stars and crescents, drawn in any colour, size and turn onto photographs among other shapes; no photograph
+is on both sides.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from edgezoo.frame import Image
+from edgezoo.sources.images import find_images, read_image
+from edgezoo.train import Request, Watch, finetune
+from edgezoo.train.card import METRICS
+from edgezoo.train.plan import Plan, default_plan
+from edgezoo.train.report import _figure, _png
+
+CLASSES = ("star", "crescent")
+LONG_SIDE = 416
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("ants-bees", "shapes"))
+    parser.add_argument("-o", "--out", type=Path, required=True)
+    parser.add_argument("--epochs", type=int)
+    args = parser.parse_args()
+    shared = Path(os.environ["EDGEZOO_TEST_DATA"]) / "data"
+    args.out.mkdir(parents=True)
+    model, data = "mobilenet_v2", shared / "ants-bees"
+    if args.what == "shapes":
+        model, data = "yolox_nano", args.out / "set"
+        draw_set(find_images(str(shared / "coco-val-128")) or find_images(str(shared / "coco-val-128/images")), data)
+    histories = {}
+    for name, scratch in (("pretrained", False), ("from random weights", True)):
+        plan = default_plan("detect" if args.what == "shapes" else "classify", pretrained=not scratch)
+        histories[name] = train(model, data, args.out / name.replace(" ", "-"), plan, scratch, args.epochs)
+    (args.out / "curves.png").write_bytes(curves(histories))
+    for name, history in histories.items():
+        metric = next(metric for metric in ("map50", "top1") if metric in history[0])
+        best = max(history, key=lambda row: row[metric])
+        seconds = sum(row["seconds"] for row in history)
+        print(f"{name:20} {METRICS[metric]} {best[metric]:.3f} at epoch {best['epoch']:.0f}, {seconds:.0f} s in all")
+    print(args.out / "curves.png")
+
+
+def train(model: str, data: Path, out: Path, plan: Plan, scratch: bool, epochs: int | None) -> list[dict[str, float]]:
+    import dataclasses
+
+    plan = dataclasses.replace(plan, patience=0, epochs=epochs or plan.epochs)
+    watch = Watch()
+    began = time.perf_counter()
+    watch.epoch = lambda row, better: print(json.dumps(row), f"{time.perf_counter() - began:.0f} s", flush=True)  # type: ignore[method-assign]
+    return finetune(Request(model=model, data=data, out=out, plan=plan, scratch=scratch), watch).history
+
+
+def curves(histories: dict[str, list[dict[str, float]]]) -> bytes:
+    figure, (axes,) = _figure(1, (7, 4.2))
+    for name, history in histories.items():
+        for metric, style in (("top1", "-"), ("map50", "-"), ("map", ":")):
+            if metric in history[0]:
+                axes.plot(
+                    [row["epoch"] for row in history], [row[metric] for row in history], style,
+                    color="C0" if name == "pretrained" else "C1", marker=".", label=f"{METRICS[metric]}, {name}",
+                )  # fmt: skip
+    axes.set(xlabel="epoch", ylim=(0, 1.02), title="validation images")
+    axes.legend(frameon=False)
+    return _png(figure)
+
+
+def draw_set(photos: list[str], out: Path, *, seed: int = 0) -> None:
+    """A set in COCO form: of four photographs three are to train on."""
+    rng = np.random.default_rng(seed)
+    for side, chosen in (
+        ("train", [p for k, p in enumerate(photos) if k % 4]),
+        ("val", [p for k, p in enumerate(photos) if k % 4 == 0]),
+    ):
+        (out / side / "images").mkdir(parents=True)
+        images, annotations = [], []
+        for index, photo in enumerate(chosen, 1):
+            image = read_image(photo)
+            scale = LONG_SIDE / max(image.shape[:2])
+            image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+            image, found = draw_shapes(image, rng)
+            name = f"{index:03}.jpg"
+            cv2.imwrite(str(out / side / "images" / name), image, [cv2.IMWRITE_JPEG_QUALITY, 92])
+            images.append({"id": index, "file_name": name, "width": image.shape[1], "height": image.shape[0]})
+            annotations += [
+                {"image_id": index, "category_id": class_id, "bbox": box, "area": box[2] * box[3], "iscrowd": 0}
+                for class_id, box in found
+            ]
+        content = {
+            "images": images,
+            "annotations": [{"id": k, **row} for k, row in enumerate(annotations, 1)],
+            "categories": [{"id": k, "name": name} for k, name in enumerate(CLASSES)],
+        }
+        (out / side / "annotations.json").write_text(json.dumps(content))
+
+
+def draw_shapes(image: Image, rng: np.random.Generator) -> tuple[Image, list[tuple[int, list[float]]]]:
+    """Stars, crescents and, to be left alone, other shapes; none over another."""
+    height, width = image.shape[:2]
+    taken = np.zeros((height, width), bool)
+    found = []
+    for _ in range(rng.integers(3, 8)):
+        kind = int(rng.integers(5))
+        radius = float(np.exp(rng.uniform(np.log(12), np.log(60))))
+        center = rng.uniform((radius, radius), (max(width - radius, radius + 1), max(height - radius, radius + 1)))
+        mask = shape(kind, center, radius, rng.uniform(0, 2 * np.pi), (height, width), rng)
+        rows, columns = np.nonzero(mask > 127)
+        if not len(rows) or taken[mask > 0].any():
+            continue
+        taken |= mask > 0
+        color = rng.uniform(0, 255, 3)
+        part = mask[..., None] / 255 * rng.uniform(0.75, 1)
+        image = np.clip(image * (1 - part) + (color + rng.normal(0, 8, image.shape)) * part, 0, 255).astype(np.uint8)
+        if kind < len(CLASSES):
+            x, y = float(columns.min()), float(rows.min())
+            found.append((kind, [x, y, float(columns.max()) + 1 - x, float(rows.max()) + 1 - y]))
+    return image, found
+
+
+def shape(
+    kind: int, center: np.ndarray, radius: float, angle: float, size: tuple[int, int], rng: np.random.Generator
+) -> np.ndarray:
+    """A mask: 0 star, 1 crescent, 2 disc, 3 triangle, 4 square."""
+    mask = np.zeros(size, np.uint8)
+
+    def polygon(corners: int, inner: float = 1.0) -> None:
+        turns = angle + np.arange(corners) * 2 * np.pi / corners
+        reach = radius * np.where(np.arange(corners) % 2, inner, 1.0)
+        points = center + np.stack([np.cos(turns), np.sin(turns)], -1) * reach[:, None]
+        cv2.fillPoly(mask, [np.round(points * 16).astype(np.int32)], 255, cv2.LINE_AA, shift=4)
+
+    if kind == 0:
+        polygon(10, rng.uniform(0.4, 0.5))
+    elif kind in (1, 2):
+        cv2.circle(mask, tuple(int(v * 16) for v in center), int(radius * 16), 255, -1, cv2.LINE_AA, shift=4)
+        if kind == 1:
+            bite = center + radius * 0.5 * np.array([np.cos(angle), np.sin(angle)])
+            cv2.circle(mask, tuple(int(v * 16) for v in bite), int(radius * 13), 0, -1, cv2.LINE_AA, shift=4)
+    else:
+        polygon(kind)
+    return mask
+
+
+if __name__ == "__main__":
+    main()
