@@ -15,8 +15,8 @@ WORDS = """
     bonjour neuf été agua precio calle salida abierto gracias leche casa libro noche mercado vida with from have
     this that best before batch produced keep cool dry shake well north south east west stop taxi hotel bank
 """.split()  # noqa: SIM905 - a list of strings would fill pages
-LONE = "ACDEFHJKLMNPQRTUVWXYacdefhkmnprtuvwxyßéÄÜ&@#%?!+=*<>()[]{}€$§~^\"'"
-"""Characters that may stand alone. O, I, l, S, Z, B and their like are digits to anyone who sees nothing else."""
+LONE = "ACDEFHJKLMNPRTUVWXYacdefhkmnprtuvwxyßéÄÜ&@#%?!+=*<>()[]{}€$§~^\"'"
+"""Characters that may stand alone. O, Q, I, l, S, Z, B and their like are digits to anyone who sees nothing else."""
 SERIAL = "ACDEFHJKLMNPRTUVWXY"
 UNITS = ("kg", "kWh", "m³", "km", "mm", "cm", "ml", "V", "Hz", "W", "kW", "°C", "%", "€", "$", "h", "min", "mA", "bar")
 MARKS = ("•", "★", "→", "←", "↑", "✓", "©", "®", "+", "–", "&", "@", "#", "?", "!", "§", "€", "%", "/", "=", "*")
