@@ -180,6 +180,8 @@ def test_addresses(address: str, raises: type[Exception] | None, says: str, here
         (29.97, 30, 29.97),
         (None, 12.5, 12.5),
         (None, 29.97, 29.97),
+        (None, 93.4579, 93.46),  # MPEG-4 has no room for more digits
+        (239.9987, 240, 240),
         (None, np.inf, 30),
     ],
 )

@@ -84,7 +84,7 @@ class _Recording:
 
     def __init__(self, path: Path, fps: float | None) -> None:
         require("cv2")
-        self._path, self._part, self._fps = path, part_of(path), fps
+        self._path, self._part, self._fps = path, part_of(path), None if fps is None else _encodable(fps)
         self._held: tuple[Image, float] | None = None
         self._shown: Image | None = None
         self._began_s = 0.0
@@ -122,7 +122,7 @@ class _Recording:
 
     def _start(self, fps: float) -> None:
         """The rate is known: write what was held back."""
-        held, self._held, self._fps = self._held, None, fps
+        held, self._held, self._fps = self._held, None, _encodable(fps)
         if held is not None:
             self._began_s = held[1]
             self._put(held[0])
@@ -166,6 +166,11 @@ class _Recording:
 def _rate(seconds: float) -> float:
     """Frames per second from the distance of two frames."""
     return min(max(1 / seconds, 0.1), 240.0) if math.isfinite(seconds) and seconds > 0 else DEFAULT_FPS
+
+
+def _encodable(fps: float) -> float:
+    """The rate with no more digits than MPEG-4 has room for: OpenCV writes it as a fraction of powers of ten."""
+    return next(round(fps, digits) for digits in (3, 2, 1) if fps * 10**digits <= 65535)
 
 
 def _fit(image: Image, wh: tuple[int, int]) -> Image:
