@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
+import secrets
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -21,7 +23,8 @@ from edgezoo.errors import WeightsError
 
 RETRIES = 3
 PAUSE_S = 1.0
-TIMEOUT_S = 30
+TIMEOUT_S = 30.0
+CHUNK = 1 << 14  # what counts as having come at all: a line that takes seconds for it is not worth waiting for
 
 
 class Progress(Protocol):
@@ -37,18 +40,81 @@ def cache_folder() -> Path:
     return Path(os.environ.get("EDGEZOO_CACHE") or platformdirs.user_cache_dir("edgezoo", appauthor=False))
 
 
-def fetch(file: RemoteFile, *, progress: Progress | None = None) -> Path:
+def fetch(file: RemoteFile, *, progress: Progress | None = None, patience_s: float | None = None) -> Path:
     """A verified local copy of an official file; from the cache, the mirror or the network, in this order.
+
+    `patience_s`: try once, and give up when nothing has come for so long, whatever hangs. Without it a network is
+    asked again and again, with timeouts that a look-up of its name does not heed.
 
     Raises WeightsError: it cannot be had, or is not what its hash says (then no copy is left behind).
     """
+    if (there := cached(file)) is not None:
+        return there
+    if patience_s is None:
+        return _fetch(file, progress, _Tries(RETRIES, TIMEOUT_S))
+    return _fetch_promptly(file, progress, patience_s)
+
+
+def cached(file: RemoteFile) -> Path | None:
+    """The verified copy that `fetch` would give at once, without a network."""
     try:
-        mirror, expected, kept = _expectation(file)
+        _, expected, kept = _expectation(file, _Tries(0))
+        return kept if kept.is_file() and sha256_of(kept).startswith(expected) else None
+    except OSError:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class _Tries:
+    """How long and how often a network is asked."""
+
+    most: int
+    timeout_s: float = 0.0
+    """For a connection to be made, and for its next bytes."""
+
+
+def _fetch_promptly(file: RemoteFile, progress: Progress | None, patience_s: float) -> Path:
+    """In a thread of its own, which is left behind where it hangs: nothing in Python bounds the look-up of a name."""
+    heard_s = time.monotonic()
+    got: list[Path | BaseException] = []
+    ended, left = threading.Event(), threading.Event()
+
+    def heard(name: str, done: int, total: int | None) -> None:
+        nonlocal heard_s
+        heard_s = time.monotonic()
+        if left.is_set():
+            raise WeightsError("nobody waits for it any more")
+        if progress:
+            progress(name, done, total)
+
+    def run() -> None:
+        try:
+            got.append(_fetch(file, heard, _Tries(1, patience_s)))
+        except BaseException as error:
+            got.append(error)
+        ended.set()
+
+    threading.Thread(target=run, name=f"edgezoo fetch {file.name}", daemon=True).start()
+    try:
+        while not ended.wait(max(0.0, heard_s + patience_s - time.monotonic())):
+            if time.monotonic() - heard_s >= patience_s:
+                hangs = TimeoutError(f"nothing came for {patience_s:g} s")
+                raise WeightsError(f"{file.name}: {hangs}; {CURE}") from hangs
+    finally:
+        left.set()
+    if isinstance(got[0], BaseException):
+        raise got[0]
+    return got[0]
+
+
+def _fetch(file: RemoteFile, progress: Progress | None, tries: _Tries) -> Path:
+    try:
+        mirror, expected, kept = _expectation(file, tries)
         if kept.is_file() and sha256_of(kept).startswith(expected):
             return kept
         kept.parent.mkdir(parents=True, exist_ok=True)
         with _partial(kept) as part:
-            origin = _bring(file, mirror, part, progress)
+            origin = _bring(file, mirror, part, progress, tries)
             got = sha256_of(part)
             if not got.startswith(expected):
                 raise WeightsError(
@@ -68,7 +134,7 @@ def fetch(file: RemoteFile, *, progress: Progress | None = None) -> Path:
 
 def is_cached(file: RemoteFile) -> bool:
     """Whether `fetch` has a copy already (its hash is checked then, not here)."""
-    return _expectation(file)[2].is_file()
+    return _expectation(file, _Tries(0))[2].is_file()
 
 
 def sha256_of(path: Path) -> str:
@@ -80,14 +146,19 @@ def sha256_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _expectation(file: RemoteFile) -> tuple[str, str, Path]:
+def why(error: BaseException) -> str:
+    """What is at the root of an error, in a few words and without its cure."""
+    return _short(error).partition("; ")[0]
+
+
+def _expectation(file: RemoteFile, tries: _Tries) -> tuple[str, str, Path]:
     """The mirror or "", the hash to hold the file to, and where its copy is kept."""
     mirror = os.environ.get("EDGEZOO_MIRROR", "").rstrip("/")
-    expected = _mirror_sums(mirror).get(file.name, file.sha256) if mirror else file.sha256
+    expected = _mirror_sums(mirror, tries).get(file.name, file.sha256) if mirror else file.sha256
     return mirror, expected, cache_folder() / "weights" / expected[:16] / file.name
 
 
-def _bring(file: RemoteFile, mirror: str, part: Path, progress: Progress | None) -> str:
+def _bring(file: RemoteFile, mirror: str, part: Path, progress: Progress | None, tries: _Tries) -> str:
     """Put the file's bytes at `part`; where they came from."""
     if mirror and "://" not in mirror:
         source = Path(mirror) / file.name
@@ -96,9 +167,9 @@ def _bring(file: RemoteFile, mirror: str, part: Path, progress: Progress | None)
             return str(source)
         if not Path(mirror).is_dir():
             raise WeightsError(f"EDGEZOO_MIRROR: expected a folder or a URL, got {mirror!r}, which is not there")
-    elif mirror and _download(f"{mirror}/{file.name}", part, file, progress):
+    elif mirror and _download(f"{mirror}/{file.name}", part, file, progress, tries):
         return mirror
-    if not _download(file.url, part, file, progress):
+    if not _download(file.url, part, file, progress, tries):
         raise WeightsError(f"{file.name}: {file.url} is not there any more; {CURE}")
     return file.url
 
@@ -113,16 +184,16 @@ def _copy(source: Path, part: Path, name: str, progress: Progress | None) -> Non
                 progress(name, done, total)
 
 
-def _download(url: str, part: Path, file: RemoteFile, progress: Progress | None) -> bool:
+def _download(url: str, part: Path, file: RemoteFile, progress: Progress | None, tries: _Tries) -> bool:
     """Download to `part`, going on where a broken connection stopped; False where there is no such file."""
     import requests
 
     reason: Exception | None = None
-    for attempt in range(RETRIES):
+    for attempt in range(tries.most):
         start = part.stat().st_size if part.exists() else 0
         try:
             headers = {"Accept-Encoding": "identity", **({"Range": f"bytes={start}-"} if start else {})}
-            with requests.get(url, headers=headers, stream=True, timeout=TIMEOUT_S) as answer:
+            with requests.get(url, headers=headers, stream=True, timeout=tries.timeout_s) as answer:
                 if answer.status_code == 416:  # a part as long as the file, or longer: begin again
                     part.unlink()
                     continue
@@ -130,7 +201,8 @@ def _download(url: str, part: Path, file: RemoteFile, progress: Progress | None)
                     return False
                 if answer.status_code == 429 or answer.status_code >= 500:  # busy, for now
                     reason = WeightsError(f"it answered {answer.status_code} {answer.reason}")
-                    time.sleep(PAUSE_S * (attempt + 1))
+                    if attempt + 1 < tries.most:
+                        time.sleep(PAUSE_S * (attempt + 1))
                     continue
                 if not answer.ok:
                     raise WeightsError(f"{file.name}: {url} answered {answer.status_code} {answer.reason}; {CURE}")
@@ -138,7 +210,7 @@ def _download(url: str, part: Path, file: RemoteFile, progress: Progress | None)
                 length = answer.headers.get("Content-Length", "")
                 total = start + int(length) if length.isdecimal() else file.bytes
                 with part.open("ab" if start else "wb") as writer:
-                    for chunk in answer.iter_content(1 << 18):
+                    for chunk in answer.iter_content(CHUNK):
                         writer.write(chunk)
                         if progress:
                             progress(file.name, writer.tell(), total)
@@ -147,31 +219,38 @@ def _download(url: str, part: Path, file: RemoteFile, progress: Progress | None)
                 reason = WeightsError(f"got {part.stat().st_size} of {total} bytes")
         except requests.RequestException as error:
             reason = error
-    raise WeightsError(f"{file.name}: could not fetch {url} ({_short(reason)}); {CURE}") from None
+    raise WeightsError(f"{file.name}: could not fetch {url} ({_short(reason)}); {CURE}") from reason
 
 
 CURE = "check the network, or point EDGEZOO_MIRROR at a folder that holds the file"
 
 
-def _mirror_sums(mirror: str) -> dict[str, str]:
-    """The mirror's own SHA256SUMS, by file name; of a URL, the last one seen where it cannot be reached."""
+def _mirror_sums(mirror: str, tries: _Tries) -> dict[str, str]:
+    """The mirror's own SHA256SUMS, by file name; of a URL, the last one seen where it cannot be, or is not, asked."""
     if "://" not in mirror:
         path = Path(mirror) / "SHA256SUMS"
         return _parse_sums(path.read_text("utf-8", "replace")) if path.is_file() else {}
+    kept = cache_folder() / "mirrors" / hashlib.sha256(mirror.encode()).hexdigest()[:16]
+    if tries.most and not _ask_sums(f"{mirror}/SHA256SUMS", kept, tries):
+        return {}
+    return _parse_sums(kept.read_text("utf-8", "replace")) if kept.is_file() else {}
+
+
+def _ask_sums(url: str, kept: Path, tries: _Tries) -> bool:
+    """Keep what the mirror says at `kept`; False where it says that there is no such file."""
     import requests
 
-    kept = cache_folder() / "mirrors" / hashlib.sha256(mirror.encode()).hexdigest()[:16]
     try:
-        answer = requests.get(f"{mirror}/SHA256SUMS", timeout=TIMEOUT_S)
+        answer = requests.get(url, timeout=tries.timeout_s)
         if not answer.ok:
-            return {}
+            return False
         kept.parent.mkdir(parents=True, exist_ok=True)
         with _partial(kept) as part:
             part.write_bytes(answer.content)
             os.replace(part, kept)
     except requests.RequestException:
         pass
-    return _parse_sums(kept.read_text("utf-8", "replace")) if kept.is_file() else {}
+    return True
 
 
 def _parse_sums(text: str) -> dict[str, str]:
@@ -181,16 +260,18 @@ def _parse_sums(text: str) -> dict[str, str]:
 
 @contextmanager
 def _partial(final: Path) -> Iterator[Path]:
-    """A name beside `final` to write to; whatever still has it at the end is removed."""
-    handle, name = tempfile.mkstemp(prefix=f".{final.name}.", suffix=".part", dir=final.parent)
-    os.close(handle)
+    """A new name beside `final` to write to; whatever has it at the end is removed.
+
+    It is no file before there is something to write: a thread that hangs until the process ends leaves none.
+    """
+    part = final.with_name(f".{final.name}.{secrets.token_hex(4)}.part")
     try:
-        yield Path(name)
+        yield part
     finally:
-        Path(name).unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
 
 
-def _short(error: Exception | None) -> str:
+def _short(error: BaseException | None) -> str:
     """The root of a chain of network errors, in a few words."""
     while (
         error is not None

@@ -16,7 +16,7 @@ import pytest
 from edgezoo import weights
 from edgezoo.cards import RemoteFile, names, read_card
 from edgezoo.errors import WeightsError
-from edgezoo.weights import RETRIES, cache_folder, fetch, is_cached, sha256_of
+from edgezoo.weights import CHUNK, RETRIES, cache_folder, cached, fetch, is_cached, sha256_of
 
 BYTES = bytes(range(256)) * 4000  # 1 MB, in several chunks
 OTHER = BYTES[::-1]
@@ -161,6 +161,13 @@ def test_once_cached_nothing_is_asked(folder: Path, monkeypatch: pytest.MonkeyPa
     assert kept() == ["net.pth"]
 
 
+def test_patience_changes_nothing_where_bytes_come(folder: Path, server: Server) -> None:
+    (folder / "net.pth").write_bytes(BYTES)
+    assert fetch(official(), patience_s=5).read_bytes() == BYTES
+    with pytest.raises(WeightsError, match=r"port=9.*Connection refused|refused"):
+        fetch(RemoteFile(url="http://127.0.0.1:9/other.pth", sha256=digest(OTHER)), patience_s=5)
+
+
 def test_a_damaged_copy_in_the_cache_is_fetched_again(folder: Path) -> None:
     (folder / "net.pth").write_bytes(BYTES)
     path = fetch(official())
@@ -199,7 +206,9 @@ def test_a_download_tells_how_far_it_is(server: Server) -> None:
 def test_a_broken_connection_goes_on_where_it_stopped(server: Server) -> None:
     server.breaks = [300_000, 400_000]
     assert fetch(official(server.base)).read_bytes() == BYTES
-    assert [wanted for _, wanted in server.asked] == [None, "bytes=262144-", "bytes=524288-"]  # in whole chunks
+    first = 300_000 // CHUNK * CHUNK  # in whole chunks
+    then = first + 400_000 // CHUNK * CHUNK
+    assert [wanted for _, wanted in server.asked] == [None, f"bytes={first}-", f"bytes={then}-"]
 
 
 def test_a_server_that_cannot_go_on_begins_again(server: Server) -> None:
@@ -268,14 +277,11 @@ def test_an_interrupted_download_leaves_nothing(server: Server) -> None:
 class Full:
     """A file on a full disk."""
 
-    def __init__(self, path: Path) -> None:
-        self._file = path.open("rb")
-
     def __enter__(self) -> Full:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._file.close()
+        pass
 
     def write(self, data: bytes) -> int:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -288,7 +294,7 @@ def test_a_full_disk(server: Server, folder: Path, monkeypatch: pytest.MonkeyPat
     real = Path.open
 
     def opened(path: Path, mode: str = "r", *more: Any, **options: Any) -> Any:
-        return Full(path) if path.name.endswith(".part") and mode != "rb" else real(path, mode, *more, **options)
+        return Full() if path.name.endswith(".part") and mode != "rb" else real(path, mode, *more, **options)
 
     monkeypatch.setattr(Path, "open", opened)
     with pytest.raises(WeightsError, match=r"net\.pth: .*No space left on device.* EDGEZOO_CACHE"):
@@ -352,12 +358,15 @@ def test_a_url_mirror_that_is_gone_is_remembered(url_mirror: Server, monkeypatch
     url_mirror.files |= {"/mirror/net.pth": OTHER, "/mirror/SHA256SUMS": f"{digest(OTHER)}  net.pth\n".encode()}
     path = fetch(official(url_mirror.base))
     asked = len(url_mirror.asked)
-    assert fetch(official(url_mirror.base)) == path
-    assert [path for path, _ in url_mirror.asked[asked:]] == ["/mirror/SHA256SUMS"]
+    assert fetch(official(url_mirror.base)) == cached(official(url_mirror.base)) == path
+    assert len(url_mirror.asked) == asked, "once cached, nothing is asked"
     url_mirror.shutdown()
     url_mirror.socket.close()
     assert is_cached(official(url_mirror.base))
-    assert fetch(official(url_mirror.base)) == path
+    path.write_bytes(BYTES)  # damaged: what it must hash to is remembered
+    assert cached(official(url_mirror.base)) is None
+    with pytest.raises(WeightsError, match="could not fetch"):
+        fetch(official(url_mirror.base))
 
 
 # The zoo's own files.
