@@ -16,6 +16,7 @@ from edgezoo.preprocess import Preprocess
 PERMISSIVE = frozenset(
     {"Apache-2.0", "MIT", "BSD-2-Clause", "BSD-3-Clause", "ISC", "Unlicense", "CC0-1.0", "CC-BY-4.0", "Zlib"}
 )
+CHECKPOINTS = (".safetensors", ".pth")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -110,7 +111,9 @@ class Card:
     weights: RemoteFile | None = None
     onnx: RemoteFile | None = None
     file: str | None = None
-    """An `.onnx` beside the card, for a model of one's own."""
+    """An `.onnx` or a checkpoint beside the card, for a model of one's own; a checkpoint needs [network]."""
+    bundle: str | None = None
+    """A bundle that ships beside the card: its folder."""
     accuracy: tuple[Accuracy, ...] = ()
     path: Path | None = field(default=None, compare=False)
     """Where the card was read; never a key of the file."""
@@ -120,8 +123,22 @@ class Card:
             raise ValueError(f"expected a name of letters, digits, '.', '_' and '-', got {self.name!r}")
         if self.weights is not None and self.network is None:
             raise ValueError("a card with [weights] needs a [network] to load them into")
-        if self.weights is None and self.onnx is None and self.file is None and self.network is None:
-            raise ValueError("expected one of [weights] with [network], [onnx] or file, got none")
+        if self.file is not None and Path(self.file).suffix not in (".onnx", *CHECKPOINTS):
+            raise ValueError(f"file: expected an .onnx, or a checkpoint ({', '.join(CHECKPOINTS)}), got {self.file!r}")
+        if self.file is not None and not self.has_graph and self.network is None:
+            raise ValueError(f"file: a card with the checkpoint {self.file!r} needs a [network] to load it into")
+        if not any((self.weights, self.onnx, self.file, self.bundle, self.network)):
+            raise ValueError("expected one of [weights] with [network], [onnx], file or bundle, got none")
+
+    @property
+    def has_graph(self) -> bool:
+        """Whether its `file` is a graph, which needs no torch."""
+        return self.file is not None and self.file.endswith(".onnx")
+
+    @property
+    def built_in(self) -> Path | None:
+        """The folder of the bundle that ships beside the card, if it names one. Raises CardError."""
+        return None if self.bundle is None else self.beside("bundle", self.bundle, folder=True)
 
     def check_allowed(self, allow: str | None) -> None:
         """RequestError where only permissive licences are allowed and this model has others."""
@@ -142,15 +159,16 @@ class Card:
             )
         return read_labels(path)
 
-    def beside(self, key: str, name: str) -> Path:
-        """The file `name` in the card's folder, which the card's `key` names. Raises CardError."""
-        folder = (self.path.parent if self.path else zoo_folder()).resolve()
+    def beside(self, key: str, name: str, *, folder: bool = False) -> Path:
+        """The file, or the folder, `name` where the card lies, which the card's `key` names. Raises CardError."""
+        home = (self.path.parent if self.path else zoo_folder()).resolve()
         told = f"{self.path or self.name}: {key} = {name!r}"
-        if "\0" in name or not (folder / name).resolve().is_relative_to(folder):
+        if "\0" in name or not (home / name).resolve().is_relative_to(home):
             raise CardError(f"{told}: refused: it leaves the card's folder")
-        if not (folder / name).is_file():
-            raise CardError(f"{told}: expected a file beside the card, got no such file")
-        return folder / name
+        if not ((home / name).is_dir() if folder else (home / name).is_file()):
+            kind = "folder" if folder else "file"
+            raise CardError(f"{told}: expected a {kind} beside the card, got no such {kind}")
+        return home / name
 
 
 def zoo_folder() -> Path:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import edgezoo
 from edgezoo.bundle import Bundle, is_bundle
-from edgezoo.cards import Card, read_card
+from edgezoo.cards import Card, names, read_card
 from edgezoo.engine import Engine
 from edgezoo.errors import BundleError, RequestError
-from edgezoo.weights import Progress, cache_folder, sha256_of
+from edgezoo.weights import Progress, cache_folder, cached, fetch, sha256_of
 
 
 def load(
@@ -46,12 +47,12 @@ def find_bundle(
     step: Callable[[str], None] = lambda text: None,
     progress: Progress | None = None,
 ) -> Bundle:
-    """The bundle in a folder; for a name or a card the one in the cache, made there from the `.onnx` if need be.
+    """The bundle in a folder; for a name or a card the built-in one, or that in the cache, made there from the `.onnx`.
 
     Needs no torch. Raises BundleError, UnknownName, WeightsError, and RequestError where only `edgezoo convert`
     can make it.
     """
-    if is_bundle(what) or Path(what).is_dir():
+    if is_bundle(what) or (Path(what).is_dir() and str(what) not in names()):
         bundle = Bundle.open(what)
         if size_wh not in (None, bundle.manifest.input.size_wh):
             width, height = bundle.manifest.input.size_wh
@@ -60,24 +61,58 @@ def find_bundle(
             )
         return bundle
     card = read_card(what)
-    folder = _cached(card, size_wh)
-    if is_bundle(folder):
-        try:
-            return Bundle.open(folder)
-        except BundleError:
-            pass  # damaged in the cache: made again below
-    if card.onnx is None and card.file is None:
-        raise RequestError(
-            f"{card.name} has no official .onnx; make its bundle once with `edgezoo convert {what} -o {card.name}` "
-            'in an environment with "edgezoo[cpu,export]", then give that folder'
-        )
+    if (there := _at_hand(card, size_wh)) is not None:
+        return there
+    if card.onnx is None and not card.has_graph:
+        raise RequestError(_how_to_make(what, card, size_wh))
     from edgezoo.convert import convert
 
-    return convert(what, folder, size_wh=size_wh, prefer_onnx=True, step=step, progress=progress)
+    return convert(what, _place(card, size_wh), size_wh=size_wh, prefer_onnx=True, step=step, progress=progress)
 
 
-def _cached(card: Card, size_wh: tuple[int, int] | None) -> Path:
-    """A place that changes with whatever the bundle is made of: card, labels, graph, size, and edgezoo itself."""
+def bring(
+    what: str | Path,
+    *,
+    patience_s: float,
+    size_wh: tuple[int, int] | None = None,
+    progress: Progress | None = None,
+) -> bool:
+    """Fetch what `find_bundle` would; whether there was something to fetch. Then that needs no network any more.
+
+    Raises UnknownName, CardError, and WeightsError: also where nothing comes for `patience_s`.
+    """
+    if is_bundle(what):
+        return False
+    card = read_card(what)
+    if card.onnx is None or card.has_graph or _at_hand(card, size_wh) is not None or cached(card.onnx) is not None:
+        return False
+    fetch(card.onnx, progress=progress, patience_s=patience_s)
+    return True
+
+
+def _at_hand(card: Card, size_wh: tuple[int, int] | None) -> Bundle | None:
+    """Its bundle of that size that needs nothing more: the built-in one, or one in the cache."""
+    if (folder := card.built_in) is not None:
+        bundle = Bundle.open(folder)
+        if size_wh in (None, bundle.manifest.input.size_wh):
+            return bundle
+    if is_bundle(folder := _place(card, size_wh)):
+        with suppress(BundleError):  # damaged in the cache: made again
+            return Bundle.open(folder)
+    return None
+
+
+def _how_to_make(what: str | Path, card: Card, size_wh: tuple[int, int] | None) -> str:
+    why = "has no official .onnx" if card.file is None else f"comes as a checkpoint, {card.file}"
+    size = "" if size_wh is None else " --size {}x{}".format(*size_wh)
+    return (
+        f"{card.name} {why}; make its bundle once with `edgezoo convert {what}{size} -o {card.name}` "
+        'in an environment with "edgezoo[cpu,export]", then give that folder'
+    )
+
+
+def _place(card: Card, size_wh: tuple[int, int] | None) -> Path:
+    """Where it is kept: changes with whatever the bundle is made of, card, labels, graph, size, and edgezoo itself."""
     assert card.path is not None
     graph = sha256_of(card.beside("file", card.file)) if card.file is not None else ""
     made_of = card.path.read_bytes() + repr((card.label_names, graph, size_wh, edgezoo.__version__)).encode()

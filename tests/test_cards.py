@@ -56,7 +56,8 @@ def test_a_card_of_the_zoo(name: str) -> None:
     assert read_card(card.path) == card
     assert card.title
     assert card.about
-    assert card.origin.startswith("https://")
+    built_in = card.built_in is not None  # ours: nobody else tells of it
+    assert card.origin.startswith("https://") or built_in
     assert EXITS[card.decoder.name].task == card.task
     assert len(set(card.label_names)) >= len(card.label_names) - 2  # ImageNet has two cranes and two maillots
     for file in (card.weights, card.onnx):
@@ -64,14 +65,15 @@ def test_a_card_of_the_zoo(name: str) -> None:
     if card.weights is not None and "pytorch.org" in card.weights.url:
         assert f"-{card.weights.sha256}." in card.weights.name  # the name bears the start of its hash
     assert card.accuracy
-    assert all(0 < entry.value < 1 and entry.source.startswith("https://") for entry in card.accuracy)
+    assert all(0 < entry.value < 1 for entry in card.accuracy)
+    assert all(entry.source.startswith("https://") or built_in for entry in card.accuracy)
     if card.network is not None:
         assert (Path(nets.__file__).parent / f"{card.network.family}.py").is_file()
 
 
 def test_every_list_of_labels_is_used() -> None:
     there = {path.stem for path in (zoo_folder() / "labels").glob("*.txt")}
-    assert there == {read_card(name).labels for name in names()}
+    assert there == {card.labels for card in map(read_card, names()) if "/" not in card.labels}
 
 
 @pytest.mark.parametrize(
@@ -124,7 +126,19 @@ def test_a_good_card(tmp_path: Path) -> None:
         ('name = "mine"', 'name = "../mine"', "expected a name of letters, digits"),
         ('name = "mine"', 'name = ""', "expected a name of letters, digits"),
         ('name = "mine"', "name = 5", "name: expected a text, got 5"),
-        ('file = "mine.onnx"', "", "expected one of [weights] with [network], [onnx] or file, got none"),
+        ('file = "mine.onnx"', "", "expected one of [weights] with [network], [onnx], file or bundle, got none"),
+        ('file = "mine.onnx"', 'file = "mine.pt"', "file: expected an .onnx, or a checkpoint (.safetensors, .pth)"),
+        (
+            'file = "mine.onnx"',
+            'file = "mine"',
+            "file: expected an .onnx, or a checkpoint (.safetensors, .pth), got 'mine'",
+        ),
+        (
+            'file = "mine.onnx"',
+            'file = "mine.safetensors"',
+            "file: a card with the checkpoint 'mine.safetensors' needs a [network] to load it into",
+        ),
+        ('file = "mine.onnx"', "bundle = true", "bundle: expected a text, got True"),
         ('file = "mine.onnx"', 'path = "/etc/passwd"', "path: no such key"),
         ('code = "MIT"', "", "licence.code: expected a text, got nothing; add it"),
         ("[decoder]", f"[weights]\n{REMOTE}[decoder]", "a card with [weights] needs a [network]"),
@@ -177,7 +191,46 @@ def test_not_a_card_at_all(tmp_path: Path, content: bytes | str | None, raises: 
         read_card(path)
 
 
+@pytest.mark.parametrize(
+    ("keys", "has_graph"),
+    [
+        ('file = "mine.onnx"', True),
+        ('file = "mine.pth"', False),
+        ('file = "mine/best.safetensors"', False),
+        ('file = "mine.pth"\nbundle = "mine/bundle"', False),
+        ('bundle = "mine/bundle"', False),
+    ],
+)
+def test_what_a_card_may_have_beside_it(tmp_path: Path, keys: str, has_graph: bool) -> None:
+    text = GOOD.replace('file = "mine.onnx"', keys)
+    if not has_graph and "file" in keys:
+        text = text.replace("[decoder]", '[network]\nfamily = "yolox"\n\n[decoder]')
+    (tmp_path / "mine" / "bundle").mkdir(parents=True)
+    card = read_card(write(tmp_path, text))
+    assert card.has_graph == has_graph
+    assert card.built_in == (tmp_path / "mine" / "bundle" if "bundle" in keys else None)
+
+
 # What a card names.
+
+
+@pytest.mark.parametrize(
+    ("bundle", "raises"),
+    [
+        ("gone", "bundle = 'gone': expected a folder beside the card, got no such folder"),
+        ("labels.txt", "bundle = 'labels.txt': expected a folder beside the card, got no such folder"),
+        ("../other", "refused: it leaves the card's folder"),
+        ("/tmp", "refused: it leaves the card's folder"),
+        ("link", "refused: it leaves the card's folder"),
+    ],
+)
+def test_a_bundle_that_is_not_beside_the_card(tmp_path: Path, bundle: str, raises: str) -> None:
+    (tmp_path / "card").mkdir()
+    (tmp_path / "other").mkdir()
+    (tmp_path / "card" / "link").symlink_to(tmp_path / "other")
+    card = read_card(write(tmp_path / "card", GOOD.replace('file = "mine.onnx"', f'bundle = "{bundle}"')))
+    with pytest.raises(CardError, match=re.escape(raises)):
+        _ = card.built_in
 
 
 @pytest.mark.parametrize(

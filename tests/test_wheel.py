@@ -19,6 +19,7 @@ from edgezoo.optional import EXTRA_OF
 pytest.importorskip("hatchling", reason="the wheel is built with hatchling; try: pip install hatchling")
 
 ROOT = Path(__file__).parents[1]
+DIGITS = "edgezoo/_zoo/models/digits/"
 
 
 @pytest.fixture(scope="module")
@@ -44,13 +45,16 @@ def test_what_is_in_it(wheel: Path) -> None:
         f"edgezoo/_zoo/{path.relative_to(ROOT)}"
         for shelf in ("models", "calibration")
         for path in (ROOT / shelf).rglob("*")
-        if path.is_file()
+        if path.is_file() and not any(part.startswith((".", "__")) for part in path.relative_to(ROOT).parts)
     }
     assert there == package | zoo
     assert {"edgezoo/py.typed", "edgezoo/_zoo/models/yolox_nano.toml", "edgezoo/_zoo/models/labels/coco80.txt"} <= there
-    assert not [
-        name for name in there if Path(name).suffix not in (".py", ".typed", ".toml", ".txt", ".json", ".md", "")
+    allowed = {".py", ".typed", ".toml", ".txt", ".json", ".md", ""}
+    of_the_built_in = allowed | {".mp4", ".npz", ".onnx", ".safetensors", ".png"}
+    strange = [
+        name for name in there if Path(name).suffix not in (of_the_built_in if name.startswith(DIGITS) else allowed)
     ]
+    assert not strange
 
 
 def test_what_it_says_of_itself(wheel: Path) -> None:
@@ -66,21 +70,40 @@ def test_what_it_says_of_itself(wheel: Path) -> None:
 
 
 def test_the_zoo_is_found_in_it(wheel: Path, tmp_path: Path) -> None:
-    zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     script = "import edgezoo, json\nfrom edgezoo import cards\n" + (
         "told = {name: len(cards.read_card(name).label_names) for name in cards.names()}\n"
         "print(json.dumps([edgezoo.__file__, str(cards.zoo_folder()), told]))"
     )
+    package, zoo, labels = json.loads(installed(wheel, tmp_path, script))
+    assert Path(package).is_relative_to(tmp_path / "site")
+    assert Path(zoo) == tmp_path / "site" / "edgezoo" / "_zoo" / "models"
+    assert sorted(labels) == names()
+    assert set(labels.values()) <= {10, 80, 1000}
+
+
+@pytest.mark.skipif(not (ROOT / "models" / "digits" / "bundle").is_dir(), reason="the zoo has no digits yet")
+def test_the_demo_s_clip_and_bundle_are_found_in_it(wheel: Path, tmp_path: Path) -> None:
+    pytest.importorskip("cv2", reason="the clip is read with OpenCV")
+    script = "import json\nfrom edgezoo.cli import demo_\nfrom edgezoo.loading import find_bundle\n" + (
+        "from edgezoo.sources import open_source\n"
+        "frames = sum(1 for _ in open_source(str(demo_._clip())))\n"
+        "print(json.dumps([str(demo_._clip()), str(find_bundle('digits').folder), frames]))"
+    )
+    clip, bundle, frames = json.loads(installed(wheel, tmp_path, script))
+    for path in (clip, bundle):
+        assert Path(path).is_relative_to(tmp_path / "site" / DIGITS)
+    assert frames > 0
+
+
+def installed(wheel: Path, folder: Path, script: str) -> str:
+    """What `script` prints where only the wheel's files are."""
+    zipfile.ZipFile(wheel).extractall(folder / "site")
     done = subprocess.run(
         [sys.executable, "-c", script],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": str(tmp_path / "site")},
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(folder / "site")},
         capture_output=True,
         text=True,
         check=True,
     )
-    package, zoo, labels = json.loads(done.stdout)
-    assert Path(package).is_relative_to(tmp_path / "site")
-    assert Path(zoo) == tmp_path / "site" / "edgezoo" / "_zoo" / "models"
-    assert sorted(labels) == names()
-    assert set(labels.values()) == {80, 1000}
+    return done.stdout

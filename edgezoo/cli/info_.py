@@ -43,6 +43,10 @@ def _of_card_rows(card: Card) -> Iterator[tuple[str, str]]:
     yield "task", f"{card.task}, labels {card.labels}"
     yield from _input_rows(card)
     yield "decoder", card.decoder.name
+    if card.bundle is not None:
+        yield "bundle", f"built in: {card.built_in}"
+    if card.file is not None:
+        yield "onnx" if card.has_graph else "checkpoint", f"{card.file}, beside the card"
     for name, file in (("checkpoint", card.weights), ("onnx", card.onnx)):
         if file is not None:
             size = f", {file.bytes / 1e6:.1f} MB" if file.bytes else ""
@@ -50,7 +54,8 @@ def _of_card_rows(card: Card) -> Iterator[tuple[str, str]]:
     for entry in card.accuracy:
         yield entry.metric, f"{100 * entry.value:.1f} % on {entry.dataset}, published: {entry.source}"
     yield "licence", f"code {card.licence.code}\nweights {card.licence.weights}\ndata: {card.licence.data}"
-    yield "origin", "\n".join(filter(None, (card.origin, card.paper)))
+    if card.origin or card.paper:
+        yield "origin", "\n".join(filter(None, (card.origin, card.paper)))
 
 
 def _input_rows(holder: object) -> Iterator[tuple[str, str]]:

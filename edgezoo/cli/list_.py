@@ -11,6 +11,8 @@ from edgezoo.cli import options, show
 
 HELP = "List the models of the zoo, with task, licence and published accuracy."
 
+BUILT_IN = "*"
+
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--task", choices=("classify", "detect"), help="only models for this task")
@@ -36,9 +38,12 @@ def run(args: argparse.Namespace) -> int:
         width, height = card.input.size_wh
         best = card.accuracy[0] if card.accuracy else None
         told = f"{best.metric} {100 * best.value:.1f}" if best else ""
+        name = f"[bold]{card.name}[/]{BUILT_IN if card.bundle is not None else ''}"
         about = [f"[dim]{card.about}"] if wide else []
-        table.add_row(f"[bold]{card.name}", card.task, f"{width}x{height}", told, card.licence.weights, *about)
+        table.add_row(name, card.task, f"{width}x{height}", told, card.licence.weights, *about)
     show.out.print(table)
+    if any(card.bundle is not None for card in found):
+        show.out.print(f"[dim]{BUILT_IN} built in: nothing to fetch")
     show.out.print("[dim]accuracy in percent as published, licence of the weights; edgezoo info NAME tells all")
     return 0
 
@@ -49,6 +54,7 @@ def summary(card: cards.Card) -> dict[str, object]:
         "name": card.name,
         "task": card.task,
         "size_wh": card.input.size_wh,
+        "built_in": card.bundle is not None,
         "licence": {"code": card.licence.code, "weights": card.licence.weights, "permissive": card.licence.permissive},
         "accuracy": {entry.metric: entry.value for entry in card.accuracy},
     }
@@ -71,7 +77,7 @@ def markdown() -> str:
     ]
     lines = ["| " + " | ".join(head) + " |", "|---|---|---|" + "---:|" * 6 + "---|"]
     for card in map(cards.read_card, cards.names()):
-        lines.append("| " + " | ".join(_row(card, told["models"][card.name])) + " |")
+        lines.append("| " + " | ".join(_row(card, told["models"].get(card.name))) + " |")
     device = told["machine"]
     return (
         "\n".join(lines)
@@ -86,16 +92,17 @@ turns, {device["cores"]} cores of {device["cpu"]}, {told["date"]}, by `tests/ben
     )
 
 
-def _row(card: cards.Card, measured: dict[str, Any]) -> list[str]:
+def _row(card: cards.Card, measured: dict[str, Any] | None) -> list[str]:
     width, height = card.input.size_wh
     published = f"{card.accuracy[0].metric} {100 * card.accuracy[0].value:.1f}" if card.accuracy else ""
+    row = [f"`{card.name}`", card.task, f"{width}x{height}"]
+    if measured is None:
+        return [*row, "–", "–", published, "–", "–", "–", card.licence.weights]
     accuracy = measured.get("accuracy")
     found = f"{100 * accuracy['value']:.1f} ({accuracy['images']} images)" if accuracy else "–"
     ms = measured["ms"]
     return [
-        f"`{card.name}`",
-        card.task,
-        f"{width}x{height}",
+        *row,
         f"{measured['parameters'] / 1e6:.1f} M",
         f"{measured['bytes'] / 1e6:.1f} MB",
         published,

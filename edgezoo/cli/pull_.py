@@ -33,6 +33,8 @@ def run(args: argparse.Namespace) -> int:
         card.check_allowed(args.allow)
     pulled = []
     for card in found:
+        if card.weights is None and card.onnx is None and not args.json:
+            show.out.print(f"[green]✓[/] {card.name}  [dim]nothing to fetch: {_why_nothing(card)}")
         for kind, file in (("checkpoint", card.weights), ("onnx", card.onnx)):
             if file is not None and args.only in (None, kind):
                 with show.downloading() as progress:
@@ -43,3 +45,9 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         show.print_json({"files": pulled})
     return 0
+
+
+def _why_nothing(card: cards.Card) -> str:
+    if card.bundle is not None:
+        return "it is built in"
+    return "its file lies beside the card" if card.file is not None else "its card names no file"
