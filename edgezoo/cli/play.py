@@ -7,6 +7,8 @@ import os
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
 
 from rich.live import Live
 from rich.text import Text
@@ -19,12 +21,23 @@ from edgezoo.frame import Event, Frame
 from edgezoo.latency import Profile
 from edgezoo.pipeline import Pipeline
 from edgezoo.results import Result
-from edgezoo.sinks import Sink, open_sink
-from edgezoo.sources import Source, open_source
+from edgezoo.sinks import Sink, numbered, open_sink
+from edgezoo.sources import Source, is_live, open_source
 from edgezoo.sources.images import Images, is_images
+from edgezoo.sources.paced import Paced
 
 REFRESH_S = 0.1
 NO_DISPLAY = "no display here: numbers only; --sink out.mp4 records what a window would show"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demo:
+    """How a demo differs from a run: it is there to be looked at, and ends by itself."""
+
+    clip: Path
+    """Where to record what no window can show."""
+    live_s: float
+    """How much of a live source to record."""
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -51,21 +64,27 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     options.add_json(parser)
 
 
-def play(args: argparse.Namespace, addresses: Sequence[str]) -> int:
-    """Open the cheap and fragile things first: sinks, then a single source, then the engine."""
+def play(
+    args: argparse.Namespace, addresses: Sequence[str], *, opened: Source | None = None, demo: Demo | None = None
+) -> int:
+    """Open the cheap and fragile things first: a single source, if it is not `opened` yet, sinks, then the engine."""
     if args.frames is not None and args.frames < 1:
         raise RequestError(f"expected --frames of 1 or more, got {args.frames}")
     watch = _Watch(args)
     with ExitStack() as stack:
-        sources = _sources(addresses)
+        sources: list[Source | str] = _sources(addresses) if opened is None else [opened]
         for source in sources:
             if not isinstance(source, str):
                 stack.callback(source.close)
         _check_targets(args.sinks, addresses, sources)
         watch.single = sources[0] if not isinstance(sources[0], str) else None
-        sinks = _open_sinks(args, watch)
+        sinks = _open_sinks(args, watch, demo)
         for sink in sinks:
             stack.callback(sink.close)
+        if demo is not None and watch.in_window and watch.single is not None and not watch.single.live:
+            sources = [Paced(watch.single)]  # as fast as it can be read, nobody could see it
+        if demo is not None and watch.recorded is not None and any(map(_is_live, sources)):
+            watch.limit_s = demo.live_s
         engine = stack.enter_context(options.open_engine(args, **options.wanted(args)))
         pipeline = stack.enter_context(
             Pipeline(
@@ -88,15 +107,17 @@ def play(args: argparse.Namespace, addresses: Sequence[str]) -> int:
             pipeline.close()
             if pipeline.profile.delivered:
                 _report(args, pipeline)
+    _tell_recorded(args, watch, len(sources))
     return 0
 
 
 def _loop(pipeline: Pipeline, sinks: list[Sink], watch: _Watch, limit: int | None) -> None:
+    until_s = time.monotonic() + (watch.limit_s or float("inf"))
     for frame, result in pipeline:
         for sink in sinks:
             sink.write(frame, result)
         watch.saw(frame, result)
-        if any(sink.done for sink in sinks) or pipeline.profile.delivered == limit:
+        if any(sink.done for sink in sinks) or pipeline.profile.delivered == limit or time.monotonic() >= until_s:
             return
 
 
@@ -107,7 +128,7 @@ def _on_event(event: Event, sinks: list[Sink], watch: _Watch) -> None:
         show.err.print(f"[yellow]{show.plain(f'{event.source}: {event.message}')}", soft_wrap=True)
 
 
-def _open_sinks(args: argparse.Namespace, watch: _Watch) -> list[Sink]:
+def _open_sinks(args: argparse.Namespace, watch: _Watch, demo: Demo | None) -> list[Sink]:
     source = watch.single
     fps = source.fps if source is not None else None
     overlay = watch.corner if args.corner else None
@@ -116,10 +137,23 @@ def _open_sinks(args: argparse.Namespace, watch: _Watch) -> list[Sink]:
     if watch.photos:
         return []
     try:
-        return [open_sink("window", overlay=overlay)]
+        window = open_sink("window", overlay=overlay)
+        watch.in_window = True
+        return [window]
     except SinkError:
-        watch.hint = NO_DISPLAY
-        return []
+        if demo is None:
+            watch.hint = NO_DISPLAY
+            return []
+    try:
+        clip = open_sink(str(demo.clip), fps=fps, overlay=overlay)
+    except SinkError as error:
+        raise SinkError(f"no display here, and no place for a recording: {error}") from None
+    watch.recorded = demo.clip
+    return [clip]
+
+
+def _is_live(source: Source | str) -> bool:
+    return is_live(source) if isinstance(source, str) else source.live
 
 
 def _sources(addresses: Sequence[str]) -> list[Source | str]:
@@ -158,6 +192,10 @@ class _Watch:
         self._args = args
         self.single: Source | None = None
         self.hint = ""
+        self.in_window = False
+        self.recorded: Path | None = None
+        """What a demo records where it has no window."""
+        self.limit_s: float | None = None
         self._profile = Profile()
         self._live = Live(console=show.err, refresh_per_second=10, transient=True, auto_refresh=False)
         self._shown = 0.0
@@ -175,6 +213,9 @@ class _Watch:
         manifest = engine.bundle.manifest
         title = show.plain(manifest.title or manifest.name)
         show.err.print(f"[bold]{title}[/] {engine.artifact.precision}, {engine.runs}", soft_wrap=True)
+        if self.recorded is not None:
+            much = f"{self.limit_s:g} s as " if self.limit_s else ""
+            self.hint = f"no display here: recording {much}{self.recorded}"
         if self.hint:
             show.err.print(f"[dim]{self.hint}")
         if show.err.is_terminal:
@@ -236,3 +277,13 @@ def _report(args: argparse.Namespace, pipeline: Pipeline) -> None:
     show.err.print(
         told + (f"; dropped: {reasons}" if reasons else "") + (f"; failed: {profile.failed}" if profile.failed else "")
     )
+
+
+def _tell_recorded(args: argparse.Namespace, watch: _Watch, streams: int) -> None:
+    """The last line: where to look at what no window showed."""
+    if watch.recorded is None:
+        return
+    console = show.err if args.json else show.out
+    for number in range(1, streams + 1):
+        if (path := numbered(watch.recorded, number)).exists():
+            console.print(f"[green]✓[/] [bold]{show.plain(path)}[/]  look at it with any player", soft_wrap=True)
