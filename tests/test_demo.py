@@ -327,7 +327,8 @@ def test_a_name_server_that_never_answers(demo: Demo, a_camera: None, monkeypatc
 
     monkeypatch.setattr(socket, "getaddrinfo", hang)
     said = demo("--frames", 3)
-    assert said.choice.endswith("and digits, built in: yolox_nano cannot be fetched (nothing came for 0.6 s)")
+    reason = "yolox_nano cannot be fetched (nothing came for 0.6 s)"
+    assert said.choice == f"camera:0, and digits, built in: {reason}; show it a digit"
     assert said.seconds < PATIENCE_S + 2
     assert not [path for path in weights.cache_folder().rglob("*") if path.is_file()]  # though it still hangs
     over.set()
@@ -384,6 +385,14 @@ def test_a_model_is_obeyed(demo: Demo, a_camera: None, zoo: Path, server: Server
 def test_a_model_without_a_camera(demo: Demo) -> None:
     said = demo("--model", "yolox_nano")
     assert (said.code, said.choice) == (0, "no camera: the built-in clip, and yolox_nano, as asked")
+
+
+@pytest.mark.parametrize("wrong", ["gone.mp4", "synthetic: --sink out.mp5", "synthetic: --sink no/out.mp4"])
+def test_what_is_wrong_is_said_before_anything_is_fetched(demo: Demo, server: Server, wrong: str) -> None:
+    said = demo(*wrong.split())
+    assert (said.code, said.out) == (2, "")
+    assert len(said.err.splitlines()) == 1
+    assert server.asked == []
 
 
 # Cameras.
@@ -509,7 +518,7 @@ def test_a_folder_that_cannot_be_written_to(demo: Demo, monkeypatch: pytest.Monk
     monkeypatch.setattr("edgezoo.sinks.tempfile.TemporaryFile", refuse)
     said = demo()
     assert (said.code, said.out) == (2, "")
-    assert said.err.splitlines()[1:] == [
+    assert said.err.splitlines() == [
         "edgezoo: no display here, and no place for a recording: expected to write into '.', got: Permission denied; "
         "try another folder"
     ]

@@ -45,7 +45,7 @@ def test_what_is_in_it(wheel: Path) -> None:
         f"edgezoo/_zoo/{path.relative_to(ROOT)}"
         for shelf in ("models", "calibration")
         for path in (ROOT / shelf).rglob("*")
-        if path.is_file() and not any(part.startswith((".", "__")) for part in path.relative_to(ROOT).parts)
+        if path.is_file() and not any(part == "__pycache__" or part[0] == "." for part in path.relative_to(ROOT).parts)
     }
     assert there == package | zoo
     assert {"edgezoo/py.typed", "edgezoo/_zoo/models/yolox_nano.toml", "edgezoo/_zoo/models/labels/coco80.txt"} <= there

@@ -6,6 +6,7 @@ import argparse
 import itertools
 import os
 import sys
+from functools import partial
 from pathlib import Path
 
 from edgezoo import cards
@@ -45,13 +46,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     camera, told = (None, _gist(args.sources)) if args.sources else _camera()
     addresses = args.sources or [camera.address if camera is not None else str(_clip())]
+    choose = partial(_choose, args, told, on_clip=not args.sources and camera is None)
     try:
-        if args.model is None:
-            args.model, reason = _model(args, on_clip=not args.sources and camera is None)
-            _tell(f"{told}, and {args.model}, {reason}")
-        elif not args.sources:
-            _tell(f"{told}, and {args.model}, as asked")
-        demo = play.Demo(clip=_new_clip(len(addresses)), live_s=LIVE_S)
+        demo = play.Demo(choose=choose, clip=_new_clip(len(addresses)), live_s=LIVE_S)
         return play.play(args, addresses, opened=camera, demo=demo)
     finally:
         if camera is not None:
@@ -76,25 +73,30 @@ def _cameras() -> list[str]:
     return [f"camera:{camera.path.removeprefix('/dev/video')}" for camera in devices.cameras()]
 
 
-def _model(args: argparse.Namespace, *, on_clip: bool) -> tuple[str, str]:
-    """The model that has most to say, and why it is this one."""
-    if on_clip:
-        return BUILT_IN, "the model for what is on it"
+def _choose(args: argparse.Namespace, told: str, *, on_clip: bool) -> str:
+    """The model that has most to say there, and a line that says why it is this one."""
+    if args.model is None:
+        model, reason = (BUILT_IN, "the model for what is on it") if on_clip else _everyday_or_not(args)
+    else:
+        model, reason = args.model, "as asked"
+    if args.model is None or not args.sources:
+        show.err.print(show.plain(f"{told}, and {model}, {reason}"), soft_wrap=True)
+    return str(model)
+
+
+def _everyday_or_not(args: argparse.Namespace) -> tuple[str, str]:
     try:
         with show.steps() as (step, tell):
             step(f"fetching {EVERYDAY}")
             fetched = bring(EVERYDAY, patience_s=PATIENCE_S, size_wh=args.size, progress=tell)
     except WeightsError as error:
-        return BUILT_IN, f"built in: {EVERYDAY} cannot be fetched ({why(error)})"
+        hint = "" if args.sources else "; show it a digit"
+        return BUILT_IN, f"built in: {EVERYDAY} cannot be fetched ({why(error)}){hint}"
     return EVERYDAY, "fetched just now" if fetched else "which is here already"
 
 
 def _gist(sources: list[str]) -> str:
     return str(Address.parse(sources[0])) if len(sources) == 1 else f"{len(sources)} sources"
-
-
-def _tell(line: str) -> None:
-    show.err.print(show.plain(line), soft_wrap=True)
 
 
 def _clip() -> Path:

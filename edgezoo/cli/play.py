@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,8 +32,10 @@ NO_DISPLAY = "no display here: numbers only; --sink out.mp4 records what a windo
 
 @dataclass(frozen=True, kw_only=True)
 class Demo:
-    """How a demo differs from a run: it is there to be looked at, and ends by itself."""
+    """How a demo differs from a run: it chooses its model, is there to be looked at, and ends by itself."""
 
+    choose: Callable[[], str]
+    """Its model; asked when all that is cheap and fragile is open, for it may have to be fetched."""
     clip: Path
     """Where to record what no window can show."""
     live_s: float
@@ -85,6 +87,8 @@ def play(
             sources = [Paced(watch.single)]  # as fast as it can be read, nobody could see it
         if demo is not None and watch.recorded is not None and any(map(_is_live, sources)):
             watch.limit_s = demo.live_s
+        if demo is not None:
+            args.model = demo.choose()
         engine = stack.enter_context(options.open_engine(args, **options.wanted(args)))
         pipeline = stack.enter_context(
             Pipeline(
