@@ -23,6 +23,7 @@ def room() -> Iterator[dict[str, ModuleType]]:
     sys.path.insert(0, str(FOLDER))
     before = set(sys.modules)
     try:
+        import backgrounds
         import fonts
         import handwriting
         import ink
@@ -31,7 +32,9 @@ def room() -> Iterator[dict[str, ModuleType]]:
 
         try:
             fonts.all_faces()
-        except fonts.MissingFonts as missing:
+            for split in scene.SPLITS:
+                backgrounds.photos(split)
+        except (fonts.MissingFonts, backgrounds.MissingPhotos) as missing:
             pytest.skip(str(missing))
         yield {"fonts": fonts, "handwriting": handwriting, "ink": ink, "scene": scene, "segments": segments}
     finally:

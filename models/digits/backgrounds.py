@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 
 import colors
 import cv2
@@ -17,50 +18,61 @@ from patches import Image
 
 Field = npt.NDArray[np.float32]  # (H, W)
 
-HELD_OUT_PHOTOS = {"rocket.jpg", "gravel.png", "flower.jpg"}
+FOLDERS = {
+    "skimage": Path(skimage.__path__[0]) / "data",
+    "sklearn": Path(sklearn.datasets.__path__[0]) / "images",
+    "matplotlib": Path(get_data_path()) / "sample_data",
+    "lomiri-wallpapers-16.04": Path("/usr/share/backgrounds"),
+    "mate-backgrounds": Path("/usr/share/backgrounds/mate/nature"),
+}
+"""Wheels and Debian packages with photographs; no digit is to be seen in any that is named below."""
+PHOTOS = {
+    "skimage": "astronaut.png brick.png camera.png cell.png chelsea.png coffee.png color.png grass.png gravel.png"
+    " hubble_deep_field.jpg ihc.png moon.png motorcycle_left.png retina.jpg rocket.jpg",
+    "sklearn": "china.jpg flower.jpg",
+    "matplotlib": "grace_hopper.jpg",
+    "lomiri-wallpapers-16.04": "Picture_0B_by_freespace.jpg Picture_1A_by_freespace.jpg Wine_by_Jakkub_Mede.jpg"
+    " aitzgorri_by_Aitzol_Berasategi.jpg friends_by_Aitzol_Berasategi.jpg life_by_Aitzol_Berasategi.jpg"
+    " picosdeeuropa_by_Aitzol_Berasategi.jpg seeding_by_Clements_Engelhardt.jpg sunset_by_Aitzol_Berasategi.jpg",
+    "mate-backgrounds": "Blinds.jpg Dune.jpg Garden.jpg GreenMeadow.jpg LadyBird.jpg RainDrops.jpg Storm.jpg"
+    " TwoWings.jpg YellowFlower.jpg",
+}
+HELD_OUT_PHOTOS = {
+    "rocket.jpg", "gravel.png", "flower.jpg", "friends_by_Aitzol_Berasategi.jpg", "Picture_1A_by_freespace.jpg",
+    "Garden.jpg",
+}  # fmt: skip
 """The test sees these, training the others."""
+LONGEST = 1100
+"""Pixels of a photograph's long side that are kept."""
+
+
+class MissingPhotos(RuntimeError):
+    """Says what to install."""
 
 
 @cache
 def photos(split: Split) -> tuple[Image, ...]:
-    """No digit is to be seen in any of them."""
-    ours = f"{skimage.__path__[0]}/data"
-    names = (
-        "astronaut.png",
-        "brick.png",
-        "camera.png",
-        "cell.png",
-        "chelsea.png",
-        "coffee.png",
-        "color.png",
-        "grass.png",
-    )
-    names += (
-        "gravel.png",
-        "hubble_deep_field.jpg",
-        "ihc.png",
-        "moon.png",
-        "motorcycle_left.png",
-        "retina.jpg",
-        "rocket.jpg",
-    )
-    files = [f"{ours}/{name}" for name in names]
-    files += [f"{sklearn.datasets.__path__[0]}/images/{name}" for name in ("china.jpg", "flower.jpg")]
-    files += [f"{get_data_path()}/sample_data/grace_hopper.jpg"]
-    chosen = [f for f in files if (f.rsplit("/", 1)[1] in HELD_OUT_PHOTOS) == (split == "test")]
+    """Those that scenes of `split` may use; raises `MissingPhotos`."""
     images = []
-    for file in chosen:
-        image = cv2.imread(file)
-        if image is None:
-            raise FileNotFoundError(f"{file} is missing; try: pip install scikit-image scikit-learn matplotlib")
-        images.append(image)
+    for package, names in PHOTOS.items():
+        for name in names.split():
+            if (name in HELD_OUT_PHOTOS) != (split == "test"):
+                continue
+            image = cv2.imread(str(FOLDERS[package] / name))
+            if image is None:
+                way = "pip install scikit-image scikit-learn matplotlib"
+                if "-" in package:
+                    way = f"apt-get install --no-install-recommends {package}"
+                raise MissingPhotos(f"{FOLDERS[package] / name} is missing; try: {way}")
+            shrink = min(LONGEST / max(image.shape[:2]), 1)
+            images.append(np.asarray(cv2.resize(image, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)))
     return tuple(images)
 
 
 def background(rng: np.random.Generator, split: Split, width: int, height: int, photo: float) -> Image:
     """Any background; `photo` is how often it comes from a photograph."""
     if rng.random() < photo:
-        return _photo(rng, split, width, height)
+        return photograph(rng, split, width, height, rng.uniform(0.25, 1.0))
     makers: tuple[Callable[[np.random.Generator, int, int], Image], ...] = (
         _flat,
         _fractal,
@@ -76,12 +88,12 @@ def background(rng: np.random.Generator, split: Split, width: int, height: int, 
     return makers[rng.integers(len(makers))](rng, width, height)
 
 
-def _photo(rng: np.random.Generator, split: Split, width: int, height: int) -> Image:
+def photograph(rng: np.random.Generator, split: Split, width: int, height: int, share: float) -> Image:
+    """A piece of a photograph, `share` of the largest that can be cut, recoloured and perhaps turned over."""
     pool = photos(split)
     photo = pool[rng.integers(len(pool))]
-    # A square of the photograph of any size, then cut to the scene's own form.
     rows, columns = photo.shape[:2]
-    zoom = rng.uniform(0.25, 1.0) * min(rows / height, columns / width)
+    zoom = share * min(rows / height, columns / width)
     h, w = int(height * zoom), int(width * zoom)
     y, x = int(rng.integers(0, rows - h + 1)), int(rng.integers(0, columns - w + 1))
     image = cv2.resize(photo[y : y + h, x : x + w], (width, height), interpolation=cv2.INTER_LINEAR)
@@ -90,7 +102,7 @@ def _photo(rng: np.random.Generator, split: Split, width: int, height: int) -> I
     if rng.random() < 0.15:
         image = image[::-1]
     hsv = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_BGR2HSV)
-    if rng.random() < 0.5:
+    if rng.random() < 0.3:
         hsv[..., 0] = (hsv[..., 0].astype(np.int16) + int(rng.integers(180))) % 180
     hsv[..., 1] = np.clip(hsv[..., 1] * rng.uniform(0.0, 1.4), 0, 255)
     return np.asarray(cv2.cvtColor(hsv, cv2.COLOR_HSV2BGR), np.uint8)

@@ -20,6 +20,7 @@ Point = tuple[int, int]
 def scatter(rng: np.random.Generator, image: Image, split: Split, count: int) -> None:
     """Draw `count` things into the image."""
     height, width = image.shape[:2]
+    rings: list[tuple[Point, float]] = []
     for _ in range(count):
         size = float(np.exp(rng.uniform(np.log(14), np.log(0.5 * max(width, height)))))
         at = (int(rng.integers(width)), int(rng.integers(height)))
@@ -28,8 +29,19 @@ def scatter(rng: np.random.Generator, image: Image, split: Split, count: int) ->
         color = colors.against(rng, ground, rng.uniform(25, 180))
         if rng.random() < 0.4:
             _text(rng, image, at, size, color, split)
-        else:
-            THINGS[rng.integers(len(THINGS))](rng, image, at, size, color)
+            continue
+        thing = THINGS[rng.integers(len(THINGS))]
+        if thing in ROUND:
+            if any(_like_eight(at, size, *other) for other in rings):
+                continue
+            rings.append((at, size))
+        thing(rng, image, at, size, color)
+
+
+def _like_eight(at: Point, size: float, other: Point, other_size: float) -> bool:
+    """Whether two rings touch and are of like size: an eight to anyone."""
+    near = np.hypot(at[0] - other[0], at[1] - other[1]) < 0.65 * (size + other_size)
+    return bool(near and 0.45 < size / other_size < 2.2)
 
 
 def _thick(rng: np.random.Generator, size: float) -> int:
@@ -121,13 +133,13 @@ def _line(rng: np.random.Generator, image: Image, at: Point, size: float, color:
     )
     step = np.array([np.cos(turn), np.sin(turn)]) * long / 2
     ends = (np.array(at) - step).astype(int).tolist(), (np.array(at) + step).astype(int).tolist()
-    cv2.line(image, *ends, color, max(int(long * rng.uniform(0.005, 0.06)), 1), cv2.LINE_AA)
+    cv2.line(image, *ends, color, max(int(long * rng.uniform(0.005, 0.03)), 1), cv2.LINE_AA)
 
 
 def _bars(rng: np.random.Generator, image: Image, at: Point, size: float, color: Color) -> None:
     """A row of upright bars: a fence, a barcode, a radiator, piano keys."""
-    x, count = float(at[0]), int(rng.integers(3, 40))
-    regular, step = rng.random() < 0.5, size * rng.uniform(0.05, 0.3)
+    regular, step, count = rng.random() < 0.5, size * rng.uniform(0.05, 0.3), int(rng.integers(4, 40))
+    x = min(float(at[0]), image.shape[1] - 6 * step)  # a lone one at the edge would be a 1
     for _ in range(count):
         thick = step * (0.4 if regular else rng.uniform(0.15, 0.9))
         cv2.rectangle(image, (int(x), at[1]), (int(x + max(thick, 1)), int(at[1] + size)), color, -1)
@@ -162,7 +174,7 @@ def _curve(rng: np.random.Generator, image: Image, at: Point, size: float, color
     points = np.stack(
         [t * size * rng.uniform(1.5, 4), np.sin(t * waves * 2 * np.pi + phase) * size * rng.uniform(0.1, 0.5)], axis=1
     )
-    turn = rng.uniform(0, np.pi)
+    turn = rng.uniform(-0.7, 0.7)  # upright it may be an S, that is, a 5
     points = points @ np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]) + at
     cv2.polylines(image, [points.astype(np.int32)], False, color, _thick(rng, size), cv2.LINE_AA)
 
@@ -248,3 +260,4 @@ THINGS: tuple[Thing, ...] = (
     _ring, _ring, _disc, _eye, _wheel, _line, _line, _bars, _bars, _grid, _polygon, _curve, _curve, _arcs, _hatching,
     _branch, _scribble, _keys, _handle,
 )  # fmt: skip
+ROUND = {_ring, _wheel, _arcs}

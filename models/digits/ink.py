@@ -95,6 +95,13 @@ def printed(face: Face, text: str, digit_px: float, spacing: float = 0.0) -> Ink
     return line(((c, _glyph(str(face.path), size, c)) for c in text), kind, spacing * digit_px)
 
 
+@cache
+def is_bar(face: Face) -> bool:
+    """Whether this typeface's one is a bare upright stroke."""
+    alpha = _glyph(str(face.path), 100, "1").alpha
+    return float(alpha.mean()) > 0.8 * 255 or alpha.shape[1] < 0.25 * alpha.shape[0]
+
+
 @lru_cache(maxsize=256)
 def _font(path: str, size: int) -> ImageFont.FreeTypeFont:
     return ImageFont.truetype(path, size)

@@ -27,6 +27,8 @@ class Patch:
 
     image: Image
     alpha: Mask
+    ink: Mask
+    """Coverage by the writing that its digits stand in: what tells later whether they can still be read."""
     digits: list[Digit] = field(default_factory=list)
     bare: bool = False
 
@@ -35,7 +37,7 @@ class Patch:
         shape = (max(int(height), 4), max(int(width), 4))
         image = np.empty((*shape, 3), np.uint8)
         image[:] = color
-        return cls(image, np.full(shape, 255, np.uint8))
+        return cls(image, np.full(shape, 255, np.uint8), np.zeros(shape, np.uint8))
 
     def put(self, writing: Ink, x: float, y: float, color: Color, strength: float = 1.0) -> None:
         """Blend ink in with its upper left corner at x, y, or where it just fits; its digits become the patch's."""
@@ -45,7 +47,10 @@ class Patch:
             raise ValueError(f"expected ink that fits a patch of {self.image.shape[:2]}, got {writing.alpha.shape}")
         left, top = (int(np.clip(round(at), 0, max(most, 0))) for at, most in zip((x, y), room))
         blend(self.image, writing.alpha, left, top, color, strength)
-        self.digits += [d.moved(left, top) for d in writing.digits]
+        if writing.digits:
+            window = self.ink[top : top + height, left : left + width]
+            np.maximum(window, writing.alpha, out=window)
+            self.digits += [d.moved(left, top) for d in writing.digits]
 
 
 def blend(image: Image, alpha: Mask, left: int, top: int, color: Color, strength: float = 1.0) -> None:
@@ -83,7 +88,11 @@ def random_patch(rng: np.random.Generator, split: Split, digit_px: float, room_p
 
 
 def _print(rng: np.random.Generator, split: Split, text: str, digit_px: float, script: float = 0.12) -> Ink:
-    face = fonts.pick(rng, split, "script" if rng.random() < script else "print")
+    look: fonts.Look = "script" if rng.random() < script else "print"
+    face = fonts.pick(rng, split, look)
+    # A bar alone is a one only to who knows: it needs company, or a flag.
+    while [c for c in text if c.isdigit()] == ["1"] and ink.is_bar(face):
+        face = fonts.pick(rng, split, look)
     writing = ink.printed(face, text, digit_px, float(rng.choice([0.0, 0.0, 0.05, 0.15])))
     return _worn(rng, writing, digit_px)
 
@@ -185,6 +194,7 @@ def plate(rng: np.random.Generator, split: Split, digit_px: float, most: int) ->
         cv2.circle(round_one.image, (side // 2, side // 2), int(side * 0.45), color, max(side // 40, 1), cv2.LINE_AA)
         round_one.alpha[:] = 0
         cv2.circle(round_one.alpha, (side // 2, side // 2), side // 2 - 1, 255, -1, cv2.LINE_AA)
+        round_one.ink[y : y + height, x : x + width] = patch.ink
         round_one.digits = [d.moved(x, y) for d in patch.digits]
         return round_one
     _border(rng, patch, color, 0.7)
@@ -312,7 +322,8 @@ def _framed(rng: np.random.Generator, patch: Patch, width: int) -> Patch:
     edge = colors.any_color(rng, 0.3)
     image = cv2.copyMakeBorder(patch.image, width, width, width, width, cv2.BORDER_CONSTANT, value=edge)
     alpha = cv2.copyMakeBorder(patch.alpha, width, width, width, width, cv2.BORDER_CONSTANT, value=255)
-    return Patch(image, alpha, [d.moved(width, width) for d in patch.digits])
+    writing = cv2.copyMakeBorder(patch.ink, width, width, width, width, cv2.BORDER_CONSTANT)
+    return Patch(image, alpha, writing, [d.moved(width, width) for d in patch.digits])
 
 
 def note(rng: np.random.Generator, split: Split, digit_px: float, most: int) -> Patch:
@@ -366,7 +377,8 @@ def bare(rng: np.random.Generator, split: Split, digit_px: float, most: int) -> 
         writing = segments.display(rng, words.number(rng, min(most, 5)), digit_px, split)
     pad = max(int(digit_px * 0.15), 2)
     alpha = cv2.copyMakeBorder(writing.alpha, pad, pad, pad, pad, cv2.BORDER_CONSTANT)
-    return Patch(np.zeros((*alpha.shape, 3), np.uint8), alpha, [d.moved(pad, pad) for d in writing.digits], bare=True)
+    digits = [d.moved(pad, pad) for d in writing.digits]
+    return Patch(np.zeros((*alpha.shape, 3), np.uint8), alpha, alpha, digits, bare=True)
 
 
 def single(rng: np.random.Generator, split: Split, digit_px: float, most: int) -> Patch:

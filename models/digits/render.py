@@ -4,7 +4,7 @@
 
 Writes OUT/train, OUT/val and OUT/test, each with images/NNNNN.jpg and annotations.json; a part that is complete is
 kept. Needs numpy, opencv-python, pillow, rich, scikit-learn, scikit-image and matplotlib, and the fonts of
-`fonts.toml`.
+`fonts.toml` and the photographs of `backgrounds.py`, of which some are Debian packages.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import backgrounds
 import cv2
 import fonts
 import scene
@@ -34,7 +35,9 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         fonts.all_faces()
-    except fonts.MissingFonts as missing:
+        for split in scene.SPLITS:
+            backgrounds.photos(split)
+    except (fonts.MissingFonts, backgrounds.MissingPhotos) as missing:
         parser.exit(2, f"{missing}\n")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with multiprocessing.Pool(os.cpu_count(), cv2.setNumThreads, (1,)) as pool, Progress(*columns) as progress:

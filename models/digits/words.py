@@ -49,6 +49,8 @@ def number(rng: np.random.Generator, most: int) -> str:
     """A number with up to `most` digits and at most a mark between them, for a hand, a display or a big price."""
     count = int(rng.integers(1, most + 1))
     text = digits(rng, count)
+    if text == "1":
+        text = digits(rng, 1)  # alone and on a display or by hand it is often a mere bar: rarer
     if count >= 4 and rng.random() < 0.25:
         return text[:2] + ":" + text[2:4]
     if count >= 3 and rng.random() < 0.4:
