@@ -15,6 +15,7 @@ EXTRA_OF = {
     "onnxscript": "export",
     "safetensors": "export",
     "pycocotools": "eval",
+    "matplotlib": "train",
     "yaml": "train",
 }
 

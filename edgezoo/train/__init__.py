@@ -110,12 +110,14 @@ def preview(request: Request, count: int = PREVIEWED, watch: Watch | None = None
 
 def _prepare(request: Request, watch: Watch) -> Training:
     require("matplotlib")  # it comes with the extra and is needed last: better now than after an hour
-    torch = require("torch")
+    require("torch")
+    import torch
+
     from edgezoo.train.loop import Training
     from edgezoo.train.objectives import objective_of
     from edgezoo.train.transfer import find_weights, prepare
 
-    device = _device(torch, request.device)
+    device = _device(request.device)
     if request.threads is not None:
         torch.set_num_threads(request.threads)
     card = read_card(request.model)
@@ -198,8 +200,10 @@ def _read_data(request: Request, card: Card, plan: Plan, watch: Watch) -> DataSe
     )
 
 
-def _device(torch: Any, name: str) -> torch.device:
+def _device(name: str) -> torch.device:
     """Raises RequestError where it is not here: asked for a GPU, train on it or not at all."""
+    import torch
+
     kind, _, number = name.partition(":")
     if kind not in ("cpu", "cuda") or (number and not number.isdecimal()):
         raise RequestError(f"expected --device cpu, cuda or cuda:N, got {name!r}")
@@ -208,8 +212,7 @@ def _device(torch: Any, name: str) -> torch.device:
             f"expected an NVIDIA GPU for --device {name}, but torch {torch.__version__} finds "
             f"{torch.cuda.device_count() or 'none'}; check nvidia-smi and that torch is built for CUDA, or --device cpu"
         )
-    chosen: torch.device = torch.device(name)
-    return chosen
+    return torch.device(name)
 
 
 def _begin(training: Training) -> None:

@@ -82,7 +82,7 @@ class Average:
 def find_weights(
     card: Card, weights: Path | None, *, progress: Progress | None, step: Callable[[str], None]
 ) -> Mapping[str, Tensor]:
-    """What to begin with: a checkpoint given, one beside the card, or the official one. Raises RequestError, WeightsError."""
+    """What to begin with: the checkpoint given, beside the card, or official. Raises RequestError, WeightsError."""
     if weights is not None:
         return read_state_dict(weights, key=None)
     if card.file is not None and not card.file.endswith(".onnx"):
