@@ -40,7 +40,8 @@ def main() -> None:
     except (fonts.MissingFonts, backgrounds.MissingPhotos) as missing:
         parser.exit(2, f"{missing}\n")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with multiprocessing.Pool(os.cpu_count(), cv2.setNumThreads, (1,)) as pool, Progress(*columns) as progress:
+    spawn = multiprocessing.get_context("spawn")  # a fork of OpenCV's threads waits for ever
+    with spawn.Pool(os.cpu_count(), cv2.setNumThreads, (1,)) as pool, Progress(*columns) as progress:
         for split in scene.SPLITS:
             _render(arguments.out / split, split, getattr(arguments, split), arguments.seed, pool.imap, progress)
 
