@@ -12,6 +12,7 @@ import legibility
 import numpy as np
 import numpy.typing as npt
 import patches
+import things
 from fonts import Split
 from ink import Kind
 from patches import Image, Patch
@@ -125,7 +126,7 @@ def _placed(
 ) -> Placed | None:
     """A new patch in a free spot; None if it does not fit or a digit of it would be too small or cut."""
     height, width = taken.shape
-    patch = patches.random_patch(rng, split, digit_px, 0.95 * width)
+    patch = things.random_patch(rng, split, digit_px, 0.95 * width)
     tall, wide = patch.alpha.shape
     angle = np.clip(rng.normal(0, 6), -15, 15) if rng.random() < 0.88 else rng.uniform(-30, 30)
     shape = _tilted(rng, wide, tall, np.deg2rad(angle))
