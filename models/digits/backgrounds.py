@@ -27,16 +27,24 @@ FOLDERS = {
 }
 """Wheels and Debian packages with photographs; no digit is to be seen in any that is named below."""
 PHOTOS = {
+    # CC0: brick, camera (Lav Varshney), cell, chelsea (Stefan van der Walt), coffee (Rachel Michetti), grass, gravel,
+    # retina. Public domain: astronaut and hubble_deep_field (NASA), rocket (SpaceX). color, ihc and moon: no word but
+    # the BSD-3-Clause of the wheel. motorcycle_left: Middlebury 2014 stereo benchmark, which names no licence.
     "skimage": "astronaut.png brick.png camera.png cell.png chelsea.png coffee.png color.png grass.png gravel.png"
     " hubble_deep_field.jpg ihc.png moon.png motorcycle_left.png retina.jpg rocket.jpg",
+    # CC BY 2.0: danielbuechele (china), vultilion (flower).
     "sklearn": "china.jpg flower.jpg",
+    # A portrait by the U.S. Navy, public domain.
     "matplotlib": "grace_hopper.jpg",
+    # CC BY 4.0: Trevor "Freespace", Jakub Mede, Aitzol Berasategi. CC0: Clemens Engelhardt's seeding.
     "lomiri-wallpapers-16.04": "Picture_0B_by_freespace.jpg Picture_1A_by_freespace.jpg Wine_by_Jakkub_Mede.jpg"
     " aitzgorri_by_Aitzol_Berasategi.jpg friends_by_Aitzol_Berasategi.jpg life_by_Aitzol_Berasategi.jpg"
     " picosdeeuropa_by_Aitzol_Berasategi.jpg seeding_by_Clements_Engelhardt.jpg sunset_by_Aitzol_Berasategi.jpg",
+    # GPL-2+.
     "mate-backgrounds": "Blinds.jpg Dune.jpg Garden.jpg GreenMeadow.jpg LadyBird.jpg RainDrops.jpg Storm.jpg"
     " TwoWings.jpg YellowFlower.jpg",
 }
+"""Their licences are as the packages state them."""
 HELD_OUT_PHOTOS = {
     "rocket.jpg", "gravel.png", "flower.jpg", "friends_by_Aitzol_Berasategi.jpg", "Picture_1A_by_freespace.jpg",
     "Garden.jpg",
@@ -65,7 +73,8 @@ def photos(split: Split) -> tuple[Image, ...]:
                     way = f"apt-get install --no-install-recommends {package}"
                 raise MissingPhotos(f"{FOLDERS[package] / name} is missing; try: {way}")
             shrink = min(LONGEST / max(image.shape[:2]), 1)
-            images.append(np.asarray(cv2.resize(image, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)))
+            small = cv2.resize(image, None, fx=shrink, fy=shrink, interpolation=cv2.INTER_AREA)
+            images.append(np.asarray(small, np.uint8))
     return tuple(images)
 
 
@@ -144,7 +153,7 @@ def _fractal(rng: np.random.Generator, width: int, height: int) -> Image:
     base = float(rng.choice([2, 4, 8, 24]))
     field = noise(rng, width, height, tuple(base * 2**i for i in range(5)))
     if rng.random() < 0.25:
-        field = np.abs(field) * 2 - 0.5
+        field = np.asarray(np.abs(field) * 2 - 0.5, np.float32)
     return _between(field * rng.uniform(0.4, 1.2) + 0.5, *_two(rng))
 
 
@@ -174,7 +183,8 @@ def _bricks(rng: np.random.Generator, width: int, height: int) -> Image:
         for x in range(-wide // 2 * (row % 2) * shifted, width, wide):
             tone = np.clip(np.array(first) + rng.normal(0, 10), 0, 255)
             cv2.rectangle(image, (x, y), (x + wide - gap - 1, y + tall - gap - 1), tone.tolist(), -1)
-    return np.clip(image + noise(rng, width, height, (60.0, 160.0))[..., np.newaxis] * 20, 0, 255).astype(np.uint8)
+    rough = image + noise(rng, width, height, (60.0, 160.0))[..., np.newaxis] * 20
+    return np.asarray(np.clip(rough, 0, 255), np.uint8)
 
 
 def _cloth(rng: np.random.Generator, width: int, height: int) -> Image:

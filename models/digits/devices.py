@@ -90,8 +90,8 @@ def display(rng: np.random.Generator, split: Split, digit_px: float, most: int) 
     glow = rng.random() < 0.4 and colors.luma(ground) < 80
     if glow:
         sigma = digit_px * rng.uniform(0.03, 0.1)
-        spread = cv2.copyMakeBorder(writing.alpha, 20, 20, 20, 20, cv2.BORDER_CONSTANT)
-        blend(patch.image, cv2.GaussianBlur(spread, (0, 0), sigma), round(pad_x) - 20, round(pad_y) - 20, color, 0.45)
+        spread = np.asarray(cv2.GaussianBlur(ink.padded(writing.alpha, 20), (0, 0), sigma), np.uint8)
+        blend(patch.image, spread, round(pad_x) - 20, round(pad_y) - 20, color, 0.45)
     patch.put(writing, pad_x, pad_y, color, rng.uniform(0.8, 1.0))
     if rng.random() < 0.3:
         name = print_in(rng, split, words.unit(rng), digit_px * 0.35, 0)

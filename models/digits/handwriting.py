@@ -7,7 +7,7 @@ to a skeleton and kept as the distance from it. A pen of any width, slanted and 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from fonts import Split
 from ink import Glyph, Ink, Mask
-from skimage.morphology import skeletonize
+from skimage import morphology
 from sklearn.datasets import load_digits
 
 if sys.version_info >= (3, 11):
@@ -32,6 +32,7 @@ MIDDLE, TALL = 64.0, 64.0
 PARTS: dict[Split, tuple[float, float]] = {"train": (0.0, 0.7), "val": (0.7, 0.8), "test": (0.8, 1.0)}
 LOOPS = {0: {1}, 1: {0}, 2: {0, 1}, 3: {0}, 4: {0, 1}, 5: {0}, 6: {1}, 7: {0}, 8: {2}, 9: {1}}
 
+thinned: Callable[[npt.NDArray[np.bool_]], npt.NDArray[np.bool_]] = morphology.skeletonize
 Field = npt.NDArray[np.float32]  # (SIDE, SIDE), pixels to the pen's way
 
 
@@ -105,7 +106,7 @@ def _of_sample(index: int, class_id: int) -> Field | None:
     # What is darker than its own surroundings is stroke: one level for all would fill the loops of 6, 8 and 9.
     around = cv2.GaussianBlur(large, (0, 0), 9)
     for level in (1.05, 0.95, 1.15, 1.25, 0.85, 1.35, 1.5):
-        line = skeletonize((large > 4.5) & (large > level * around))
+        line = thinned((large > 4.5) & (large > level * around))
         if _loops(line) in LOOPS[class_id]:
             return _distance(line)
     return None

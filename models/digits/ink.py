@@ -63,7 +63,12 @@ def digit_of(alpha: Mask, class_id: int, kind: Kind) -> Digit | None:
         return None
     corners = np.array([[[0, 0]], [[1, 0]], [[0, 1]], [[1, 1]]], np.float32)
     points = np.concatenate(contours).reshape(1, -1, 2) + corners
-    return Digit(class_id, kind, cv2.convexHull(points.reshape(-1, 2).astype(np.float32)).reshape(-1, 2))
+    hull = cv2.convexHull(points.reshape(-1, 2).astype(np.float32)).reshape(-1, 2)
+    return Digit(class_id, kind, np.asarray(hull, np.float32))
+
+
+def padded(alpha: Mask, pad: int, value: int = 0) -> Mask:
+    return np.pad(alpha, pad, constant_values=value)
 
 
 def line(glyphs: Iterable[tuple[str, Glyph]], kind: Kind, spacing: float = 0.0) -> Ink:
@@ -110,7 +115,8 @@ def _font(path: str, size: int) -> ImageFont.FreeTypeFont:
 @cache
 def _zero_height(path: str) -> float:
     """Height of the zero for a font of size 1."""
-    return _glyph(path, 200, "0").alpha.shape[0] / 200
+    height: int = _glyph(path, 200, "0").alpha.shape[0]
+    return height / 200
 
 
 @lru_cache(maxsize=4096)

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 from colors import Color
-from ink import Digit, Ink, Mask
+from ink import Digit, Ink, Mask, padded
 
 Image = npt.NDArray[np.uint8]  # (H, W, 3), BGR
 
@@ -68,7 +68,8 @@ def dressed(rng: np.random.Generator, patch: Patch, under: Image) -> Patch:
     if spread > 28 or rng.random() < 0.15:
         tallest = max((d.box_xyxy()[3] - d.box_xyxy()[1] for d in patch.digits), default=20.0)
         rim = int(max(tallest * rng.uniform(0.04, 0.1), 1))
-        alpha = cv2.dilate(alpha, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * rim + 1, 2 * rim + 1)))
+        brush = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * rim + 1, 2 * rim + 1))
+        alpha = np.asarray(cv2.dilate(alpha, brush), np.uint8)
         image[:] = colors.against(rng, color, 140)
         blend(image, patch.alpha, 0, 0, color)
     elif rng.random() < 0.2:
@@ -99,9 +100,12 @@ def bordered(rng: np.random.Generator, patch: Patch, color: Color, share: float 
 def framed(rng: np.random.Generator, patch: Patch, width: int) -> Patch:
     edge = colors.any_color(rng, 0.3)
     image = cv2.copyMakeBorder(patch.image, width, width, width, width, cv2.BORDER_CONSTANT, value=edge)
-    alpha = cv2.copyMakeBorder(patch.alpha, width, width, width, width, cv2.BORDER_CONSTANT, value=255)
-    writing = cv2.copyMakeBorder(patch.ink, width, width, width, width, cv2.BORDER_CONSTANT)
-    return Patch(image, alpha, writing, [d.moved(width, width) for d in patch.digits])
+    return Patch(
+        np.asarray(image, np.uint8),
+        padded(patch.alpha, width, 255),
+        padded(patch.ink, width),
+        [d.moved(width, width) for d in patch.digits],
+    )
 
 
 def pair(rng: np.random.Generator) -> tuple[Color, Color]:

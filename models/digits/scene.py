@@ -70,17 +70,16 @@ def render(seed: tuple[int, int], split: Split) -> Scene:
 def _rendered(rng: np.random.Generator, split: Split) -> Scene | None:
     aspect = ASPECTS[rng.integers(len(ASPECTS))]
     width, height = round(LONG_SIDE * min(aspect, 1)), round(LONG_SIDE * min(1 / aspect, 1))
+    placed: list[Placed] = []
     kind = rng.random()
     if kind < PLAIN:
         share = float(np.exp(rng.uniform(np.log(0.15), 0)))
         image = backgrounds.photograph(rng, split, width, height, share)
         if rng.random() < 0.1:
             clutter.scatter(rng, image, split, int(rng.integers(1, 4)))
-        placed = []
     elif kind < PLAIN + CLUTTERED:
         image = backgrounds.background(rng, split, width, height, 0.6)
         clutter.scatter(rng, image, split, int(rng.integers(1, 22)))
-        placed = []
     else:
         image = backgrounds.background(rng, split, width, height, 0.42)
         clutter.scatter(rng, image, split, int(rng.integers(0, 9)))
@@ -138,7 +137,7 @@ def _placed(
     for _ in range(6):
         at = rng.uniform((0.1 * width, 0.1 * height), (0.9 * width, 0.9 * height))
         quad = (shape + at).astype(np.float32)
-        homography = cv2.getPerspectiveTransform(corners, quad)
+        homography: Matrix = np.asarray(cv2.getPerspectiveTransform(corners, quad), float)
         boxes = np.stack([d.box_xyxy(homography) for d in patch.digits])
         # What can be is moved inside.
         inner = boxes.reshape(-1, 2) if cut else quad
@@ -151,7 +150,7 @@ def _placed(
         inside = np.clip(low_xy, 0, (width, height) - (high_xy - low_xy)) - low_xy
         inside = (inside * (1.0 if rng.random() < 0.8 or cut else 0.7)).astype(np.float32)
         quad, boxes = quad + inside, boxes + np.tile(inside, 2)
-        homography = np.array([[1, 0, inside[0]], [0, 1, inside[1]], [0, 0, 1]]) @ homography
+        homography = np.array([[1, 0, inside[0]], [0, 1, inside[1]], [0, 0, 1]], float) @ homography
         area = np.zeros_like(taken)
         cv2.fillConvexPoly(area, quad.round().astype(np.int32), 255)
         if _large_and_whole(boxes, width, height) and not cv2.bitwise_and(area, taken).any():

@@ -69,7 +69,8 @@ def tag(rng: np.random.Generator, split: Split, digit_px: float, most: int) -> P
     parts = [large, cents, sign] if rng.random() < 0.5 else [sign, large, cents]
     width = max(sum(p.alpha.shape[1] for p in parts) + 0.5 * digit_px, word.alpha.shape[1]) + 2 * pad
     tall = max(p.alpha.shape[0] for p in parts)
-    ground = ((60, 220, 245), (40, 40, 215), (240, 240, 240), (80, 200, 120))[rng.integers(4)]
+    grounds: tuple[Color, ...] = ((60, 220, 245), (40, 40, 215), (240, 240, 240), (80, 200, 120))
+    ground = grounds[rng.integers(4)]
     if rng.random() < 0.4:
         ground = colors.any_color(rng, 0.9)
     color = colors.against(rng, ground, max(colors.contrast(rng), 80))
@@ -156,7 +157,7 @@ def bare(rng: np.random.Generator, split: Split, digit_px: float, most: int) -> 
     else:
         writing = segments.display(rng, words.number(rng, min(most, 5)), digit_px, split)
     pad = max(int(digit_px * 0.15), 2)
-    alpha = cv2.copyMakeBorder(writing.alpha, pad, pad, pad, pad, cv2.BORDER_CONSTANT)
+    alpha = ink.padded(writing.alpha, pad)
     digits = [d.moved(pad, pad) for d in writing.digits]
     return Patch(np.zeros((*alpha.shape, 3), np.uint8), alpha, alpha, digits, bare=True)
 
@@ -206,8 +207,8 @@ def _worn(rng: np.random.Generator, writing: Ink, digit_px: float) -> Ink:
     kind = rng.random()
     if kind < 0.08 and digit_px > 24:
         size = max(int(digit_px / 20), 2)
-        padded = cv2.copyMakeBorder(writing.alpha, size, size, size, size, cv2.BORDER_CONSTANT)
-        return _again(writing, cv2.dilate(padded, np.ones((size, size), np.uint8)), size)
+        fat = cv2.dilate(ink.padded(writing.alpha, size), np.ones((size, size), np.uint8))
+        return _again(writing, np.asarray(fat, np.uint8), size)
     if 0.08 < kind < 0.14 and digit_px > 30:
         step = digit_px / rng.integers(9, 14)
         y, x = np.indices(writing.alpha.shape, np.float32)
