@@ -126,6 +126,8 @@ def _placed(
     """A new patch in a free spot; None if it does not fit or a digit of it would be too small or cut."""
     height, width = taken.shape
     patch = things.random_patch(rng, split, digit_px, 0.95 * width)
+    if not patch.digits:  # a label whose words left no room for any
+        return None
     tall, wide = patch.alpha.shape
     angle = np.clip(rng.normal(0, 6), -15, 15) if rng.random() < 0.88 else rng.uniform(-30, 30)
     shape = _tilted(rng, wide, tall, np.deg2rad(angle))
