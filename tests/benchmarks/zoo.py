@@ -1,10 +1,10 @@
 """Measures the zoo on this machine: writes models/measured.json, models/README.md and the table of the README.
 
-    python tests/benchmarks/zoo.py --coco DIR --imagenet DIR
+    python tests/benchmarks/zoo.py --coco DIR --imagenet DIR --scenes DIR [--only NAME ...]
 
 Every model is converted from its official checkpoint where that is to be had (`EDGEZOO_MIRROR`, the cache, the
 network), and then evaluated; where not, it is timed with seeded random weights, which cost the same arithmetic, and its
-accuracy is left out. Times are of the bare engine, one image; threads take turns, block by block; medians.
+accuracy is left out. What is built in is evaluated on the scenes that its recipe renders. Times are of the bare engine, one image; threads take turns, block by block; medians.
 """
 
 from __future__ import annotations
@@ -39,12 +39,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--coco", type=Path, required=True)
     parser.add_argument("--imagenet", type=Path, required=True)
+    parser.add_argument("--scenes", type=Path, required=True)
+    parser.add_argument("--only", nargs="+", default=cards.names(), help="the others keep what was measured")
     args = parser.parse_args()
     sets = {"detect": args.coco, "classify": args.imagenet}
-    rows = {}
-    for name in cards.names():
+    rows = json.loads((ROOT / "models" / "measured.json").read_text("utf-8"))["models"]
+    for name in args.only:
         card = cards.read_card(name)
-        rows[name] = measure(card, sets[card.task])
+        rows[name] = measure(card, args.scenes if card.bundle else sets[card.task])
         print(name, rows[name])
     told = {"machine": machine(), "date": str(datetime.date.today()), "models": rows}
     (ROOT / "models" / "measured.json").write_text(json.dumps(told, indent=1) + "\n", "utf-8")
@@ -86,6 +88,8 @@ def network(card: cards.Card) -> torch.nn.Module:
 
 def checkpoint(card: cards.Card, folder: Path) -> tuple[Path, bool]:
     """The official checkpoint, or one of random weights."""
+    if card.file is not None:
+        return card.beside("file", card.file), True
     try:
         assert card.weights is not None
         return fetch(card.weights), True
