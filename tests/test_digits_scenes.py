@@ -24,9 +24,11 @@ def room() -> Iterator[dict[str, ModuleType]]:
     before = set(sys.modules)
     try:
         import backgrounds
+        import clutter
         import fonts
         import handwriting
         import ink
+        import legibility
         import scene
         import segments
 
@@ -36,7 +38,8 @@ def room() -> Iterator[dict[str, ModuleType]]:
                 backgrounds.photos(split)
         except (fonts.MissingFonts, backgrounds.MissingPhotos) as missing:
             pytest.skip(str(missing))
-        yield {"fonts": fonts, "handwriting": handwriting, "ink": ink, "scene": scene, "segments": segments}
+        rooms = (backgrounds, clutter, fonts, handwriting, ink, legibility, scene, segments)
+        yield {one.__name__: one for one in rooms}
     finally:
         sys.path.remove(str(FOLDER))
         for name in set(sys.modules) - before:
@@ -71,7 +74,41 @@ def test_boxes_lie_in_the_image_and_are_large_enough_to_read(room: dict[str, Mod
 def test_scenes_hold_every_digit_of_every_kind_and_some_hold_none(scenes: list[Any]) -> None:
     assert {int(c) for scene in scenes for c in scene.class_ids} == set(range(10))
     assert {kind for scene in scenes for kind in scene.kinds} == {"printed", "segments", "handwriting"}
-    assert 3 <= sum(len(scene.boxes_xyxy) == 0 for scene in scenes) <= 25
+    assert 6 <= sum(len(scene.boxes_xyxy) == 0 for scene in scenes) <= 27
+
+
+def test_large_digits_are_no_rarity(room: dict[str, ModuleType], scenes: list[Any]) -> None:
+    heights = np.concatenate([scene.boxes_xyxy[:, 3] - scene.boxes_xyxy[:, 1] for scene in scenes])
+    assert (heights / room["scene"].SCALE > 60).mean() > 0.08
+
+
+def test_some_scenes_are_a_photograph_and_nothing_else(
+    room: dict[str, ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    for name, module in (("photograph", room["backgrounds"]), ("scatter", room["clutter"])):
+        real = getattr(module, name)
+        monkeypatch.setattr(module, name, lambda *args, name=name, real=real: (asked.append(name), real(*args))[1])
+    plain = 0
+    for index in range(25):
+        asked.clear()
+        scene = room["scene"].render((7, index), "train")
+        plain += asked == ["photograph"] and len(scene.boxes_xyxy) == 0
+    assert 1 <= plain <= 8
+
+
+@pytest.mark.parametrize(("ink_tone", "noise", "legible"), [(20, 3, True), (150, 3, False), (90, 90, False)])
+def test_a_digit_is_legible_if_it_stands_out(
+    room: dict[str, ModuleType], ink_tone: int, noise: float, legible: bool
+) -> None:
+    writing = np.zeros((60, 60), np.uint8)
+    writing[10:50, 26:34] = 255
+    tones = np.where(writing > 0, ink_tone, 170)[..., np.newaxis] + np.random.default_rng(0).normal(
+        0, noise, (60, 60, 3)
+    )
+    photo = np.clip(tones, 0, 255).astype(np.uint8)
+    boxes = np.array([[26, 10, 34, 50]], np.float32)
+    assert room["legibility"].all_legible(photo, writing, boxes, 1.0) == legible
 
 
 def test_a_box_is_tight_around_its_own_ink(room: dict[str, ModuleType]) -> None:
