@@ -3,7 +3,7 @@
     python models/digits/make.py WORK [--device cuda] [--threads N]
 
 Needs "edgezoo[digits]" and the fonts of `fonts.toml`. WORK holds scenes and the training; what ships is written beside
-this file: `digits.safetensors`, `bundle/`, and what was measured, `measured.json` and `worst.png`.
+this file: `digits.safetensors`, `bundle/`, `measured.json`. WORK also gets `worst.png`, the failures to look at.
 """
 
 from __future__ import annotations
@@ -35,7 +35,8 @@ def main() -> None:
     run(*EDGEZOO, "finetune", card, "--data", scenes, "-o", training, "--scratch", *begun, *how)
     shutil.copyfile(training / "best.safetensors", HERE / "digits.safetensors")
     run(*EDGEZOO, "convert", card, "-o", HERE / "bundle", "--images", scenes / "test" / "images")
-    run(sys.executable, HERE / "measure.py", HERE / "bundle", scenes / "test", "-o", HERE)
+    run(sys.executable, HERE / "measure.py", HERE / "bundle", scenes / "test", "-o", args.work)
+    shutil.copyfile(args.work / "measured.json", HERE / "measured.json")
 
 
 def run(*command: object) -> None:

@@ -4,7 +4,8 @@
 
 Every model is converted from its official checkpoint where that is to be had (`EDGEZOO_MIRROR`, the cache, the
 network), and then evaluated; where not, it is timed with seeded random weights, which cost the same arithmetic, and its
-accuracy is left out. What is built in is evaluated on the scenes that its recipe renders. Times are of the bare engine, one image; threads take turns, block by block; medians.
+accuracy is left out. What is built in is evaluated on the scenes that its recipe renders. Times are
+of the bare engine, one image; threads take turns, block by block; medians.
 """
 
 from __future__ import annotations
