@@ -29,7 +29,9 @@ def one(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], list[Example]]
 
     def make() -> list[Example]:
         examples = []
-        for k, (x1, y1, x2, y2) in enumerate([(40, 30, 90, 80), (10, 60, 50, 110), (100, 8, 150, 70), (60, 40, 100, 60)]):
+        for k, (x1, y1, x2, y2) in enumerate(
+            [(40, 30, 90, 80), (10, 60, 50, 110), (100, 8, 150, 70), (60, 40, 100, 60)]
+        ):
             image = np.full((120, 160, 3), 40, np.uint8)
             image[y1:y2, x1:x2] = GREEN
             sets.write(folder / f"{k}.png", image)
@@ -123,7 +125,9 @@ def test_mixup_shows_the_objects_of_both(one: Callable[[], list[Example]]) -> No
 
 
 def test_mixup_shares_the_classes_of_pictures(one: Callable[[], list[Example]]) -> None:
-    examples = [dataclasses.replace(each, class_ids=each.class_ids[:1], boxes_xyxy=each.boxes_xyxy[:0]) for each in one()]
+    examples = [
+        dataclasses.replace(each, class_ids=each.class_ids[:1], boxes_xyxy=each.boxes_xyxy[:0]) for each in one()
+    ]
     shown = Augmenter(examples, RECIPE, dataclasses.replace(NONE, mixup=1.0), "classify")(0, np.random.default_rng(2))
     assert len(shown.shares) == 2
     assert shown.shares.sum() == pytest.approx(1)

@@ -70,14 +70,14 @@ def precision_recall(by_class: Mapping[str, Sequence[float]]) -> bytes:
 
 
 def sheet(pictures: Sequence[Image], *, columns: int = 4) -> bytes:
-    """Pictures of one size in rows, as PNG."""
+    """Pictures in rows, as PNG."""
     cv2 = require("cv2")
     rows = -(-len(pictures) // columns)
-    height, width = pictures[0].shape[:2]
-    canvas = np.full((rows * (height + 4), columns * (width + 4), 3), 255, np.uint8)
+    height, width = (4 + max(picture.shape[axis] for picture in pictures) for axis in (0, 1))
+    canvas = np.full((rows * height, columns * width, 3), 255, np.uint8)
     for k, picture in enumerate(pictures):
-        y, x = k // columns * (height + 4), k % columns * (width + 4)
-        canvas[y : y + height, x : x + width] = picture
+        y, x = k // columns * height, k % columns * width
+        canvas[y : y + picture.shape[0], x : x + picture.shape[1]] = picture
     data: npt.NDArray[np.uint8] = cv2.imencode(".png", canvas)[1]
     return data.tobytes()
 

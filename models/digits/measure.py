@@ -22,6 +22,7 @@ from edgezoo.geometry import iou
 from edgezoo.measure.evaluate import evaluate
 from edgezoo.results import Detections
 from edgezoo.sources.images import read_image
+from edgezoo.train.report import sheet
 
 SURE = 0.5
 """A digit is found where a box of this score or more overlaps it by half and names it."""
@@ -40,7 +41,7 @@ def main() -> None:
     measured = {**told, "score_0.5": summary(scenes)}
     (args.out / "measured.json").write_text(json.dumps(measured, indent=1) + "\n")
     worst = sorted(scenes, key=lambda scene: -(len(scene["missed"]) + len(scene["false"])))[:WORST]
-    cv2.imwrite(str(args.out / "worst.png"), sheet([drawn(scene) for scene in worst]))
+    (args.out / "worst.png").write_bytes(sheet([drawn(scene) for scene in worst], columns=5))
     print(json.dumps(measured, indent=1))
 
 
@@ -71,7 +72,7 @@ def match(boxes: list[dict[str, Any]], found: Detections) -> dict[int, int]:
         for j, truth in enumerate(boxes):
             x, y, width, height = truth["bbox"]
             same = class_id == truth["category_id"]
-            if j not in matched and same and iou(box, np.float32([x, y, x + width, y + height])) >= 0.5:
+            if j not in matched and same and iou(box, np.array([x, y, x + width, y + height], np.float32)) >= 0.5:
                 matched[j] = k
                 break
     return matched
@@ -98,7 +99,7 @@ def drawn(scene: dict[str, Any]) -> Image:
     """Missed digits in red, false ones in yellow, at the size of a tile."""
     image = read_image(scene["path"])
     scale = TILE / max(image.shape[:2])
-    image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA).astype(np.uint8)
     for box in scene["missed"]:
         x, y, width, height = (int(side * scale) for side in box["bbox"])
         mark(image, (x, y, x + width, y + height), str(box["category_id"]), (0, 0, 255))
@@ -111,15 +112,6 @@ def drawn(scene: dict[str, Any]) -> Image:
 def mark(image: Image, box: tuple[int, ...], text: str, color: tuple[int, int, int]) -> None:
     cv2.rectangle(image, box[:2], box[2:], color, 1)
     cv2.putText(image, text, (box[0], max(10, box[1] - 2)), cv2.FONT_HERSHEY_SIMPLEX, 0.4, color, 1, cv2.LINE_AA)
-
-
-def sheet(pictures: list[Image], columns: int = 5) -> Image:
-    rows = -(-len(pictures) // columns)
-    canvas = np.full((rows * (TILE + 4), columns * (TILE + 4), 3), 255, np.uint8)
-    for k, picture in enumerate(pictures):
-        y, x = k // columns * (TILE + 4), k % columns * (TILE + 4)
-        canvas[y : y + picture.shape[0], x : x + picture.shape[1]] = picture
-    return canvas
 
 
 if __name__ == "__main__":
