@@ -3,7 +3,7 @@
 All geometry is a resize of a window of the source into a tile of the network's input, by the recipe's own function, so
 that pixels look as they will on the device. Turning and slanting come before, in the source.
 
-Written here on OpenCV: kornia's modules (0.8, Apache-2.0) took 7.5 ms an image of 320 px for an affine map and colours
+Written here on OpenCV: kornia's modules (0.9, Apache-2.0) took 7.5 ms an image of 320 px for an affine map and colours
 alone, this 1.0 ms with boxes (medians on two cores), and a network for small devices is often trained without a GPU.
 """
 

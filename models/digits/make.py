@@ -2,9 +2,9 @@
 
     python models/digits/make.py WORK [--device cuda] [--threads N]
 
-Needs "edgezoo[digits]", the fonts of `fonts.toml` and the photographs of `backgrounds.py`; what is missing is named with
-the way to get it. WORK holds scenes and the training, and gets `worst.png`, the failures to look at. What ships is written
-beside this file: `digits.safetensors`, `bundle/`, `measured.json`.
+Needs "edgezoo[digits]", the fonts of `fonts.toml` and the photographs of `backgrounds.py`; what is missing is named
+with the way to get it. WORK holds scenes and the training, and gets `worst.png`, the failures to look at. What ships
+is written beside this file: `digits.safetensors`, `bundle/`, `measured.json`.
 """
 
 from __future__ import annotations
