@@ -29,20 +29,20 @@ STRIDES = (8, 16, 32)
 
 
 def build(
-    *, classes: int, depth: float, width: float, depthwise: bool = False, depthwise_down: bool | None = None
+    *, classes: int, depth: float, width: float, depthwise: bool = False, depthwise_coarse: bool | None = None
 ) -> YOLOX:
     """`depth` scales how often blocks repeat, `width` how many channels they have.
 
-    `depthwise_down`: the strided convolutions alone; None: as the others. In a narrow dense network two of them hold
-    a fifth of all weights and do little of the work.
+    `depthwise_coarse`: the two convolutions that step down to the coarsest map alone; None: as the others. In a dense
+    network they hold a fifth of all weights and do little of the work.
     """
-    down = depthwise if depthwise_down is None else depthwise_down
+    coarse = depthwise if depthwise_coarse is None else depthwise_coarse
     return YOLOX(
         classes=classes,
         channels=int(64 * width),
         repeats=max(round(3 * depth), 1),
         spatial=SeparableConv if depthwise else Conv,
-        down=SeparableConv if down else Conv,
+        down=SeparableConv if coarse else Conv,
     )
 
 
@@ -173,10 +173,12 @@ class CSPDarknet(nn.Module):
     def __init__(self, channels: int, *, repeats: int, spatial: Spatial, down: Spatial) -> None:
         super().__init__()
 
-        def stage(inputs: int, *between: nn.Module, repeats: int, shortcut: bool = True) -> nn.Sequential:
+        def stage(
+            inputs: int, *between: nn.Module, repeats: int, shortcut: bool = True, by: Spatial = spatial
+        ) -> nn.Sequential:
             outputs = inputs * 2
             return nn.Sequential(
-                down(inputs, outputs, 3, stride=2),
+                by(inputs, outputs, 3, stride=2),
                 *between,
                 CSP(outputs, outputs, repeats=repeats, spatial=spatial, shortcut=shortcut),
             )
@@ -185,7 +187,7 @@ class CSPDarknet(nn.Module):
         self.dark2 = stage(channels, repeats=repeats)
         self.dark3 = stage(channels * 2, repeats=repeats * 3)
         self.dark4 = stage(channels * 4, repeats=repeats * 3)
-        self.dark5 = stage(channels * 8, SPP(channels * 16), repeats=repeats, shortcut=False)
+        self.dark5 = stage(channels * 8, SPP(channels * 16), repeats=repeats, shortcut=False, by=down)
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         c3 = self.dark3(self.dark2(self.stem(images)))
@@ -209,7 +211,7 @@ class PAFPN(nn.Module):
         self.C3_p4 = csp(middle * 2, middle)
         self.reduce_conv1 = Conv(middle, fine, 1)
         self.C3_p3 = csp(fine * 2, fine)
-        self.bu_conv2 = down(fine, fine, 3, stride=2)
+        self.bu_conv2 = spatial(fine, fine, 3, stride=2)
         self.C3_n3 = csp(fine * 2, middle)
         self.bu_conv1 = down(middle, middle, 3, stride=2)
         self.C3_n4 = csp(middle * 2, coarse)
