@@ -67,6 +67,27 @@ def test_of_two_that_want_one_candidate_it_goes_to_the_cheaper() -> None:
     assert got[5] == 0
 
 
+def test_who_does_not_take_a_candidate_does_not_keep_it_from_others() -> None:
+    """Object 0 finds candidate 0 cheaper than the others do, but takes candidate 1."""
+    cost = torch.tensor([[1.0, 0.5, 9.0, 9.0], [2.0, 9.0, 5.0, 9.0], [3.0, 9.0, 9.0, 5.0]])
+    taken = simota._take(cost, torch.zeros(3, 4))
+    assert taken.nonzero().tolist() == [[0, 1], [1, 0]]
+
+
+def test_the_class_cost_is_the_binary_cross_entropy_over_all_classes() -> None:
+    box = [8.0, 8.0, 24.0, 24.0]
+    candidates = found(dict.fromkeys(MIDDLE, box))
+    candidates.logits[0, MIDDLE] = torch.randn(4, 3, generator=torch.Generator().manual_seed(0))
+    scores = candidates.logits[0, MIDDLE].sigmoid()
+    wanted = torch.tensor([0.0, 1.0]).expand(4, 2)
+    cost = torch.nn.functional.binary_cross_entropy((scores[:, :1] * scores[:, 1:]).sqrt(), wanted, reduction="none")
+    order = [MIDDLE[k] for k in cost.sum(1).argsort().tolist()]
+    smaller = [8.0, 8.0, 24.0, 8.0 + 16 * 0.3]  # four overlaps of 0.3: k = 1
+    for cell in MIDDLE:
+        candidates.boxes_xyxy[0, cell] = torch.tensor(smaller)
+    assert list(assigned(candidates, [box], [1])) == order[:1]
+
+
 def test_what_lies_in_the_box_goes_before_what_is_only_near() -> None:
     low = [9.0, 9.0, 15.0, 15.0]  # one centre inside: 12, 12
     candidates = found({6: low, 9: low})  # the neighbours fit perfectly, 5 says nothing

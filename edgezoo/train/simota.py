@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import binary_cross_entropy, binary_cross_entropy_with_logits, one_hot
+from torch.nn.functional import binary_cross_entropy_with_logits, one_hot
 
 CENTER_STRIDES = 1.5  # how far from an object's centre a candidate may lie, in its own strides
 TOP = 10  # the overlaps that say how many candidates an object takes
@@ -70,9 +70,10 @@ def assign(found: Candidates, image: int, boxes_xyxy: Tensor, class_ids: Tensor)
     chosen = near.any(0).nonzero().squeeze(1)
     overlaps = iou(boxes_xyxy[:, None], found.boxes_xyxy[image, chosen][None])
     scores = found.logits[image, chosen].sigmoid()
-    wanted = one_hot(class_ids, scores.shape[1] - 1).float()[:, None].expand(-1, len(chosen), -1)
-    said = (scores[:, :1] * scores[:, 1:]).sqrt()[None].expand_as(wanted)
-    cost = binary_cross_entropy(said, wanted, reduction="none").sum(-1)
+    said = (scores[:, :1] * scores[:, 1:]).sqrt().nan_to_num(0.0)  # the loss itself will tell of what is no number
+    # The binary cross-entropy over all classes, of which but one is wanted to be 0.
+    absent, present = (-share.log().clamp(min=-100.0) for share in (1 - said, said))
+    cost = absent.sum(1) + (present - absent)[:, class_ids].T
     cost = cost - IOU_COST * (overlaps + 1e-8).log() + OUTSIDE_COST * ~(near & inside)[:, chosen]
     # Not among an object's own candidates at all: never taken, however large the other costs are.
     taken = _take(cost.masked_fill(~near[:, chosen], torch.inf), overlaps.masked_fill(~near[:, chosen], 0))
@@ -93,9 +94,8 @@ def _take(cost: Tensor, overlaps: Tensor) -> Tensor:
     count = overlaps.topk(min(TOP, overlaps.shape[1]), dim=1).values.sum(1).int().clamp(min=1)
     rank = cost.argsort(dim=1, stable=True).argsort(1)
     taken = (rank < count[:, None]) & cost.isfinite()
-    wanted_twice = taken.sum(0) > 1
-    cheapest = one_hot(cost.argmin(0), len(cost)).T.bool()
-    return torch.where(wanted_twice, taken & cheapest, taken)
+    cheapest = one_hot(cost.masked_fill(~taken, torch.inf).argmin(0), len(cost)).T.bool()
+    return taken & cheapest
 
 
 def loss(found: Candidates, boxes_xyxy: Sequence[Tensor], class_ids: Sequence[Tensor]) -> dict[str, Tensor]:
