@@ -6,6 +6,7 @@ Unknown keys, missing keys and wrong types are refused, each with its place and 
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 import sys
 import types
@@ -62,6 +63,34 @@ def parse_toml(text: str) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise RecordError(" ".join(str(error).split())) from None
     return tables
+
+
+def to_toml(tables: Mapping[str, Any]) -> str:
+    """What `parse_toml` reads: plain values first, then a table for each mapping, several for each list of them."""
+    plain = {name: value for name, value in tables.items() if not _is_table(value)}
+    text = "".join(f"{name} = {_inline(value)}\n" for name, value in plain.items())
+    for name, value in tables.items():
+        if isinstance(value, Mapping):
+            text += f"\n[{name}]\n" + "".join(f"{key} = {_inline(each)}\n" for key, each in value.items())
+        elif _is_table(value):
+            for row in value:
+                text += f"\n[[{name}]]\n" + "".join(f"{key} = {_inline(each)}\n" for key, each in row.items())
+    return text
+
+
+def _is_table(value: object) -> bool:
+    return isinstance(value, Mapping) or (
+        isinstance(value, (list, tuple)) and any(isinstance(i, Mapping) for i in value)
+    )
+
+
+def _inline(value: Any) -> str:
+    if isinstance(value, Mapping):
+        inside = ", ".join(f"{name} = {_inline(each)}" for name, each in value.items())
+        return f"{{ {inside} }}" if inside else "{}"
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(_inline, value))}]"
+    return json.dumps(value, ensure_ascii=False)  # texts, numbers, true and false are the same in TOML
 
 
 def _value(hint: Any, value: object, where: str) -> Any:

@@ -61,7 +61,7 @@ VARIED = {
 
 
 @pytest.mark.parametrize("augment", VARIED.values(), ids=VARIED)
-@pytest.mark.parametrize("fit", ["letterbox", "stretch"])
+@pytest.mark.parametrize("fit", ["letterbox", "stretch", "crop"])
 def test_boxes_are_where_things_are(one: Callable[[], list[Example]], augment: Augment, fit: str) -> None:
     recipe = dataclasses.replace(RECIPE, fit=fit)  # type: ignore[arg-type]
     augmenter = Augmenter(one(), recipe, augment, "detect")
@@ -85,6 +85,16 @@ def test_as_it_is_is_as_the_device_sees_it(one: Callable[[], list[Example]]) -> 
     placed, placement = recipe.place(cv2.imread(str(example.path)))
     np.testing.assert_array_equal(shown.pixels, placed)
     np.testing.assert_allclose(shown.boxes_xyxy, placement.to_network(example.boxes_xyxy[:1]), atol=1e-4)
+
+
+def test_a_detector_that_crops_sees_things_as_large_as_on_the_device(one: Callable[[], list[Example]]) -> None:
+    recipe = dataclasses.replace(RECIPE, fit="crop", crop=0.8)
+    example = one()[0]
+    shown = [Augmenter([example], recipe, NONE, "detect")(0, np.random.default_rng(seed)) for seed in range(8)]
+    _, placement = recipe.place(cv2.imread(str(example.path)))
+    wanted = placement.to_network(example.boxes_xyxy[:1])[0]
+    sizes = [box[2:] - box[:2] for each in shown for box in each.boxes_xyxy]
+    assert any(np.abs(size - (wanted[2:] - wanted[:2])).max() < 1 for size in sizes)
 
 
 def test_turning_and_slanting_take_the_corners_along(one: Callable[[], list[Example]]) -> None:

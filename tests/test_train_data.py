@@ -77,6 +77,15 @@ def fault(data: Path, task: str, **options: Any) -> str:
     return str(caught.value)
 
 
+def test_a_label_without_an_image_is_told(tmp_path: Path) -> None:
+    data = yolo_plain(tmp_path)
+    (data / "labels" / "train" / "gone.txt").write_text(f"0 {ROW}\n")
+    assert "gone.txt: expected an image of that name, found none" in fault(data, "detect")
+    told: list[str] = []
+    read(data, "detect", leave_out=True, tell=told.append)
+    assert [line for line in told if "gone.txt" in line]
+
+
 # Layouts.
 
 

@@ -9,8 +9,6 @@ from edgezoo.cli import options, show
 
 HELP = "Measure accuracy: COCO mAP of a detector, top-1 and top-5 of a classifier."
 
-_NAMES = {"map": "mAP50-95", "map50": "mAP50", "map75": "mAP75", "top1": "top-1", "top5": "top-5"}
-
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="a bundle's folder, or a model's name")
@@ -27,7 +25,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    from edgezoo.measure.evaluate import evaluate
+    from edgezoo.measure.evaluate import METRICS, evaluate
 
     with options.open_engine(args) as engine, show.counting(f"{engine.bundle.manifest.name}") as progress:
         found = evaluate(engine, args.data, limit=args.limit, progress=progress)
@@ -38,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     table = show.table("metric", "%", right=("%",))
     for name, value in found.metrics.items():
         table.add_row(
-            _NAMES.get(name, name.replace("map_", "mAP, ")), "no such box" if value is None else f"{100 * value:.1f}"
+            METRICS.get(name, name.replace("map_", "mAP, ")), "no such box" if value is None else f"{100 * value:.1f}"
         )
     show.out.print(table)
     protocol = ", ".join(f"{name} {value}" for name, value in found.protocol.items())

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import math
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +14,7 @@ from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeEl
 from edgezoo.cards import read_card
 from edgezoo.cli import options, show
 from edgezoo.errors import RequestError
+from edgezoo.measure.evaluate import METRICS
 from edgezoo.train import PLAN, Request, Watch, finetune, preview
 from edgezoo.train.plan import Plan, default_plan, read_plan
 
@@ -19,8 +22,6 @@ if TYPE_CHECKING:
     from edgezoo.train.loop import Told, Training
 
 HELP = "Train a model on images of your own, beginning with its pretrained weights."
-
-_NAMES = {"map": "mAP50-95", "map50": "mAP50", "top1": "top-1"}
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -30,9 +31,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="classify: folders of images by class, in train/ and val/ or not; detect: COCO json, or YOLO txt",
     )  # fmt: skip
     parser.add_argument("--val", type=Path, metavar="DIR", help="validation images, where they lie elsewhere")
-    parser.add_argument(
-        "-o", "--out", required=True, type=Path, metavar="DIR", help="a new folder for what comes of it"
-    )
+    parser.add_argument("-o", "--out", type=Path, metavar="DIR", help="a new folder for what comes of it")
     parser.add_argument("--resume", action="store_true", help="go on with the training in -o")
     parser.add_argument(
         "--preview", type=Path, metavar="FILE.png", nargs="?", const=Path("preview.png"),
@@ -67,10 +66,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     if args.weights is not None and args.scratch:
         raise RequestError("expected --weights or --scratch, got both")
+    if args.preview is None and args.out is None:
+        raise RequestError("expected a new folder for what comes of it: -o DIR")
     request = Request(
         model=args.model,
         data=args.data,
-        out=args.out,
+        out=args.out or Path(),
         val=args.val,
         weights=args.weights,
         scratch=args.scratch,
@@ -82,9 +83,13 @@ def run(args: argparse.Namespace) -> int:
         leave_out=args.leave_out,
     )
     if args.preview is not None:
-        return _preview(args, request)
+        return _preview(args.preview, request)
     with _Shown() as shown:
-        training = finetune(request, shown)
+        try:
+            training = finetune(request, shown)
+        except KeyboardInterrupt:
+            shown.stopped(args.out)
+            raise
     _tell(args, training)
     return 0
 
@@ -98,7 +103,7 @@ def _plan(args: argparse.Namespace) -> Plan | None:
         return None
     if args.plan is not None:
         plan = read_plan(args.plan)
-    elif args.resume:
+    elif args.resume and (args.out / PLAN).is_file():
         plan = read_plan(args.out / PLAN)
     else:
         plan = default_plan(read_card(args.model).task, pretrained=not args.scratch)
@@ -108,44 +113,32 @@ def _plan(args: argparse.Namespace) -> Plan | None:
         raise RequestError(str(error)) from None
 
 
-def _preview(args: argparse.Namespace, request: Request) -> int:
-    with show.counting("checking images") as count:
-        watch = _Quiet(count)
-        data = preview(request, watch=watch)
-    args.preview.write_bytes(data)
-    show.out.print(f"[green]✓[/] [bold]{show.plain(show.short(args.preview))}[/]  what the network would be shown")
+def _preview(sheet: Path, request: Request) -> int:
+    if not sheet.parent.is_dir():
+        raise RequestError(f"{sheet}: expected a place for the picture, but there is no folder {sheet.parent}")
+    with _Shown() as shown:
+        data = preview(request, watch=shown)
+    sheet.write_bytes(data)
+    show.out.print(f"[green]✓[/] [bold]{show.plain(show.short(sheet))}[/]  what the network would be shown")
     return 0
 
 
 def _tell(args: argparse.Namespace, training: Training) -> None:
     best = training.best
     assert best is not None
-    metrics = {name: best[name] for name in _NAMES if name in best}
+    metrics = {name: best[name] for name in METRICS if name in best}
     card = args.out / "card.toml"
     if args.json:
         show.print_json({"card": str(card), "epoch": int(best["epoch"]), **metrics, "history": training.history})
         return
-    told = ", ".join(f"{_NAMES[name]} {100 * value:.1f} %" for name, value in metrics.items())
+    told = ", ".join(f"{METRICS[name]} {100 * value:.1f} %" for name, value in metrics.items())
     folder, images = show.plain(show.short(args.out)), len(training.data.val)
     show.out.print(
         f"[green]✓[/] [bold]{folder}[/]  {told} on {images} validation images, epoch {best['epoch']:.0f}",
         soft_wrap=True,
     )
-    shown = show.plain(show.short(card))
-    show.out.print(f"  [dim]next: edgezoo convert {shown} -o {show.plain(args.out.name)}_bundle", soft_wrap=True)
-
-
-class _Quiet(Watch):
-    """Only what the check of the data says."""
-
-    def __init__(self, count: show.Count) -> None:
-        self._count = count
-
-    def left_out(self, line: str) -> None:
-        show.err.print(f"[yellow]left out:[/] {show.plain(line)}", soft_wrap=True)
-
-    def checked(self, done: int, total: int) -> None:
-        self._count(done, total)
+    command = f"edgezoo convert {shlex.quote(show.short(card))} -o {shlex.quote(args.out.resolve().name)}_bundle"
+    show.out.print(f"  [dim]next: {show.plain(command)}", soft_wrap=True)
 
 
 class _Shown(Watch):
@@ -153,13 +146,19 @@ class _Shown(Watch):
 
     def __enter__(self) -> _Shown:
         self._bar = Progress(
-            SpinnerColumn(), TextColumn("[cyan]{task.description}"), BarColumn(),
-            TextColumn("{task.fields[told]}"), TimeElapsedColumn(), TimeRemainingColumn(),
-            console=show.err, transient=True, disable=not show.err.is_terminal,
-        )  # fmt: skip
+            SpinnerColumn(),
+            TextColumn("[cyan]{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[told]}"),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            console=show.err,
+            transient=True,
+            disable=not show.err.is_terminal,
+        )
         self._bar.__enter__()
         self._line = self._bar.add_task("", total=None, told="")
-        self._header = False
+        self._epochs = self._done = 0
         return self
 
     def __exit__(self, *error: Any) -> None:
@@ -171,8 +170,8 @@ class _Shown(Watch):
     def fetched(self, name: str, done: int, total: int | None) -> None:
         self._bar.update(self._line, completed=done, total=total, told=f"{done / 1e6:.1f} MB")
 
-    def left_out(self, line: str) -> None:
-        show.err.print(f"[yellow]left out:[/] {show.plain(line)}", soft_wrap=True)
+    def noted(self, line: str) -> None:
+        show.err.print(f"[yellow]data:[/] {show.plain(line)}", soft_wrap=True)
 
     def checked(self, done: int, total: int) -> None:
         self._bar.update(self._line, completed=done, total=total, told=f"{done}/{total}")
@@ -180,21 +179,26 @@ class _Shown(Watch):
     def begins(self, training: Training) -> None:
         data, learner = training.data, training.learner
         parameters = sum(parameter.numel() for parameter in learner.network.parameters())
-        began = f"{learner.kept} tensors kept" if learner.kept else "from random weights"
+        began = f"{learner.kept} tensors of {training.began}" if training.began else "from random weights"
         show.err.print(
-            f"[bold]{show.plain(training.card.title or training.card.name)}[/], {parameters / 1e6:.1f} M parameters, "
-            f"{began}; {len(data.names)} classes, {len(data.train)} images to learn, {len(data.val)} to judge by",
+            f"[bold]{show.plain(training.card.title or training.card.name)}[/], {parameters / 1e6:.2f} M parameters, "
+            f"{show.plain(began)}; {len(data.names)} classes, {len(data.train)} images to learn, "
+            f"{len(data.val)} to judge by",
             soft_wrap=True,
         )
-        if training.history:
-            show.err.print(f"[dim]going on after epoch {len(training.history)}")
+        unjudged = [name for name, (train, val) in data.counts().items() if train and not val]
+        if unjudged:
+            self.noted(f"nothing to judge by for {', '.join(unjudged)}: their accuracy will not be known")
+        self._epochs, self._done = training.plan.epochs, len(training.history)
+        if self._done:
+            show.err.print(f"[dim]going on after epoch {self._done}")
         self._bar.reset(self._line, description="training", total=None, told="")
 
     def at(self, told: Told) -> None:
-        # Validation counts as a step more: the bar is about the whole training, so that its ETA is.
+        # Validation counts as a tenth of an epoch: the bar is about the whole training, so that its ETA is.
         part = told.done / told.total
         done = told.epoch + (0.9 * part if told.doing == "training" else 0.9 + 0.1 * part)
-        loss = f"loss {told.loss:.3f}" if told.loss == told.loss else f"{told.done}/{told.total} images"
+        loss = f"{told.done}/{told.total} images" if math.isnan(told.loss) else f"loss {told.loss:.3f}"
         self._bar.update(
             self._line,
             description=f"{told.doing} {told.epoch + 1}/{told.epochs}",
@@ -204,8 +208,17 @@ class _Shown(Watch):
         )
 
     def epoch(self, row: dict[str, float], better: bool) -> None:
-        metrics = "  ".join(f"{_NAMES[name]} {100 * row[name]:5.1f}" for name in _NAMES if name in row)
-        star = "[green]best[/]" if better else ""
+        self._done = int(row["epoch"])
+        metrics = "  ".join(f"{METRICS[name]} {100 * row[name]:5.1f}" for name in METRICS if name in row)
+        left = (self._epochs - self._done) * row["seconds"] / 60
+        about = f"{left:.0f} min left" if left >= 1 else ""
+        star = "[green]best[/]  " if better else "      "
         show.err.print(
-            f"epoch {row['epoch']:3.0f}  loss {row['loss']:7.4f}  {metrics}  {row['seconds']:6.1f} s  {star}"
+            f"epoch {self._done:3}/{self._epochs}  loss {row['loss']:7.4f}  {metrics}  {row['seconds']:6.1f} s  "
+            f"{star}[dim]{about}",
+            soft_wrap=True,
         )
+
+    def stopped(self, out: Path) -> None:
+        if self._epochs:
+            show.err.print(f"stopped after epoch {self._done}; --resume goes on from there in {show.plain(out)}")

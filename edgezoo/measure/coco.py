@@ -103,6 +103,11 @@ def check_files(pictures: Sequence[Picture]) -> None:
         )
 
 
+def need_scorer() -> None:
+    """Raises MissingDependency where `score` would: for whoever has an hour of work to do first."""
+    require("pycocotools.cocoeval")
+
+
 def score(truth: Truth, pictures: Sequence[Picture], found: Sequence[Detections]) -> Score:
     """COCO's figures for what was `found` in `pictures`, by pycocotools. Raises DataError, MissingDependency."""
     chosen = {picture.id for picture in pictures}

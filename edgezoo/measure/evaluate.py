@@ -23,6 +23,8 @@ ASKS = {
     "detect": Ask(score=0.01, iou=0.65),  # as the YOLOX authors evaluate
     "classify": Ask(top=5),
 }
+METRICS = {"map": "mAP50-95", "map50": "mAP50", "map75": "mAP75", "top1": "top-1", "top5": "top-5"}
+"""What papers call them."""
 MAX_DETECTIONS = 100
 """Of an image, best first, over all classes."""
 

@@ -10,13 +10,15 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from edgezoo.cards import Card, read_card
 from edgezoo.errors import RequestError
+from edgezoo.measure import coco
 from edgezoo.optional import require
+from edgezoo.preprocess import Preprocess
 from edgezoo.train.data import DataSet, read
 from edgezoo.train.plan import Plan, default_plan, read_plan, to_toml
 
@@ -38,8 +40,8 @@ class Watch:
     def fetched(self, name: str, done: int, total: int | None) -> None:
         """Bytes of the pretrained weights."""
 
-    def left_out(self, line: str) -> None:
-        """An image that is not trained on, and why."""
+    def noted(self, line: str) -> None:
+        """Something of the data set that a person should know: an image that is left out, a class without images."""
 
     def checked(self, done: int, total: int) -> None:
         """Images of the data set."""
@@ -80,37 +82,38 @@ class Request:
 def finetune(request: Request, watch: Watch | None = None) -> Training:
     """Train; `out` then holds `card.toml`, `labels.txt`, `best.safetensors`, `plan.toml`, pictures, `history.json`.
 
-    `last.pt` there is what a killed training is resumed from. Raises RequestError, DataError, CardError, WeightsError,
-    MissingDependency; after a KeyboardInterrupt, too, all finished epochs are on the disk.
+    The returned training's `average` holds the best weights. `last.pt` is what a training that was stopped or killed
+    is resumed from: every finished epoch is in it. torch's global seed is set, and its threads where the request says.
+
+    Raises RequestError, DataError, CardError, WeightsError, MissingDependency.
     """
     watch = watch or Watch()
     training = _prepare(request, watch)
     watch.begins(training)
-    training.run(on_step=watch.at, on_epoch=lambda row, better: _keep(training, request, watch, row, better))
+    training.run(on_step=watch.at, on_epoch=lambda row, better: _keep(training, watch, row, better))
     watch.step("drawing the curves")
-    _report(training)
+    _report(training, watch)
     return training
 
 
 def preview(request: Request, count: int = PREVIEWED, watch: Watch | None = None) -> bytes:
-    """A sheet of training images as the network would be shown them, with their labels, as PNG."""
-    watch = watch or Watch()
-    require("matplotlib")
+    """A sheet of training images as the network would be shown them, with their labels, as PNG; `out` is not used."""
     from edgezoo.train.augment import Augmenter
     from edgezoo.train.report import drawn, sheet
 
     card = read_card(request.model)
-    data = _read_data(request, card, request.plan or default_plan(card.task, pretrained=True), watch)
     plan = request.plan or default_plan(card.task, pretrained=not request.scratch)
-    augmenter = Augmenter(data.train, _recipe(card, request), plan.augment, card.task)
+    recipe = _recipe(card, request)
+    data = _read_data(request, card, plan, watch or Watch())
+    augmenter = Augmenter(data.train, recipe, plan.augment, card.task)
     chosen = np.random.default_rng(plan.seed).permutation(len(data.train))[:count]
     shown = [augmenter(int(index), np.random.default_rng((plan.seed, 0, index))) for index in chosen]
     return sheet([drawn(each, data.names, card.task) for each in shown])
 
 
 def _prepare(request: Request, watch: Watch) -> Training:
-    require("matplotlib")  # it comes with the extra and is needed last: better now than after an hour
-    require("torch")
+    for library in ("matplotlib", "torch", "safetensors.torch"):  # better now than after an hour
+        require(library)
     import torch
 
     from edgezoo.train.loop import Training
@@ -119,16 +122,18 @@ def _prepare(request: Request, watch: Watch) -> Training:
 
     device = _device(request.device)
     if request.threads is not None:
+        if request.threads < 1:
+            raise RequestError(f"expected threads of 1 or more, got {request.threads}")
         torch.set_num_threads(request.threads)
     card = read_card(request.model)
     plan = _plan(request, card)
     objective_of(card, (), plan)
     recipe = _recipe(card, request)
     data = _read_data(request, card, plan, watch)
-    state = None
-    if not request.scratch:
+    state, began = None, ""
+    if not request.resume and not request.scratch:
         watch.step("reading the pretrained weights")
-        state = find_weights(card, request.weights, progress=watch.fetched, step=watch.step)
+        state, began = find_weights(card, request.weights, progress=watch.fetched, step=watch.step)
     torch.manual_seed(plan.seed)
     training = Training(
         card=card,
@@ -136,6 +141,7 @@ def _prepare(request: Request, watch: Watch) -> Training:
         data=data,
         plan=plan,
         learner=prepare(card, data.names, state),
+        began=began,
         objective=objective_of(card, data.names, plan),
         folder=request.out,
         device=device,
@@ -143,6 +149,7 @@ def _prepare(request: Request, watch: Watch) -> Training:
     )
     if request.resume:
         training.resume()
+        _publish(training)
     else:
         _begin(training)
     return training
@@ -150,31 +157,37 @@ def _prepare(request: Request, watch: Watch) -> Training:
 
 def _plan(request: Request, card: Card) -> Plan:
     """The plan, and whether `out` is where it says: new, or a training to go on with. Raises RequestError."""
+    from edgezoo.train.card import LABELS
     from edgezoo.train.checkpoint import LAST
 
-    there = (request.out / LAST).is_file()
+    out = request.out
+    if request.data.is_dir() and out.resolve().is_relative_to(request.data.resolve()):
+        raise RequestError(f"{out}: expected a folder outside the data, whose pictures would be taken for images of it")
+    there = (out / LAST).is_file()
     if not request.resume:
         if there:
+            raise RequestError(f"{out}: holds a training already; --resume goes on with it, or choose another -o")
+        if out.exists() and (not out.is_dir() or any(path.name not in (PLAN, LABELS) for path in out.iterdir())):
+            raise RequestError(f"{out}: expected a new or empty folder, but it is there; choose another -o")
+        plan = request.plan or default_plan(card.task, pretrained=not request.scratch)
+        if request.scratch and (plan.frozen_epochs or not plan.batchnorm):
             raise RequestError(
-                f"{request.out}: holds a training already; --resume goes on with it, or choose another -o"
+                "expected a plan with frozen_epochs = 0 and batchnorm = true for --scratch, whose weights and norms "
+                "know nothing yet"
             )
-        if request.out.exists() and (not request.out.is_dir() or any(request.out.iterdir())):
-            raise RequestError(f"{request.out}: expected a new or empty folder, but it is there; choose another -o")
-        return request.plan or default_plan(card.task, pretrained=not request.scratch)
+        return plan
     if not there:
-        raise RequestError(
-            f"{request.out}: expected a training to go on with, but it has no {LAST}; leave --resume out"
-        )
-    stored = read_plan(request.out / PLAN)
+        raise RequestError(f"{out}: expected a training to go on with, but it has no {LAST}; leave --resume out")
+    stored = read_plan(out / PLAN)
     if request.plan not in (None, stored):
         raise RequestError(
-            f"{request.out}: cannot go on by another plan than {request.out / PLAN}, which it began with; "
+            f"{out}: cannot go on by another plan than {out / PLAN}, which it began with; "
             "leave the options out that change it"
         )
     return stored
 
 
-def _recipe(card: Card, request: Request) -> Any:
+def _recipe(card: Card, request: Request) -> Preprocess:
     from edgezoo.convert.export import family_of
 
     recipe = dataclasses.replace(card.input, size_wh=request.size_wh or card.input.size_wh)
@@ -188,6 +201,8 @@ def _recipe(card: Card, request: Request) -> Any:
 
 
 def _read_data(request: Request, card: Card, plan: Plan, watch: Watch) -> DataSet:
+    if card.task == "detect":
+        coco.need_scorer()
     watch.step("checking the images")
     return read(
         request.data,
@@ -195,7 +210,7 @@ def _read_data(request: Request, card: Card, plan: Plan, watch: Watch) -> DataSe
         val=request.val,
         seed=plan.seed,
         leave_out=request.leave_out,
-        tell=watch.left_out,
+        tell=watch.noted,
         progress=watch.checked,
     )
 
@@ -222,42 +237,38 @@ def _begin(training: Training) -> None:
     training.folder.mkdir(parents=True, exist_ok=True)
     write_text(training.folder / PLAN, to_toml(training.plan))
     write_text(training.folder / LABELS, "".join(f"{name}\n" for name in training.data.names))
+    training.save()
 
 
-def _keep(training: Training, request: Request, watch: Watch, row: dict[str, float], better: bool) -> None:
-    """The card of the best weights so far."""
-    from edgezoo.train.card import METRICS, card_text, name_of
-    from edgezoo.train.checkpoint import write_text
-
+def _keep(training: Training, watch: Watch, row: dict[str, float], better: bool) -> None:
     if better:
-        metrics = {name: value for name, value in row.items() if name in METRICS}
-        text = card_text(
-            training.card,
-            name_of(training.folder.resolve().name),
-            training.recipe,
-            training.data,
-            metrics,
-            pretrained=not request.scratch,
-        )
-        write_text(training.folder / "card.toml", text)
+        _publish(training)
     watch.epoch(row, better)
 
 
-def _report(training: Training) -> None:
-    """`history.json` and the pictures, of the best weights. Raises WeightsError."""
+def _publish(training: Training) -> None:
+    """The best weights so far and their card, out of what `last.pt` holds: a kill between the two heals at resuming."""
+    from edgezoo.train.card import CARD, card_text
+    from edgezoo.train.checkpoint import BEST, save_weights, write_text
+
+    if training.best is not None:
+        save_weights(training.folder / BEST, training.best_weights)
+        write_text(training.folder / CARD, card_text(training))
+
+
+def _report(training: Training, watch: Watch) -> None:
+    """`history.json` and the pictures, of the best weights."""
     import json
 
-    from edgezoo.convert.export import read_state_dict
     from edgezoo.train import report
-    from edgezoo.train.card import METRICS
-    from edgezoo.train.checkpoint import BEST, write_bytes, write_text
+    from edgezoo.train.checkpoint import write_bytes, write_text
     from edgezoo.train.objectives import Detect
 
     folder = training.folder
     write_text(folder / "history.json", json.dumps(training.history, indent=1) + "\n")
-    write_bytes(folder / "curves.png", report.curves(training.history, METRICS))
-    training.average.network.load_state_dict(read_state_dict(folder / BEST, key=None))
-    results = list(training.answers(lambda done, total: None))
+    write_bytes(folder / "curves.png", report.curves(training.history))
+    training.average.network.load_state_dict(training.best_weights)
+    results = list(training.answers(len(training.history) - 1, watch.at))
     if isinstance(training.objective, Detect):
         score = training.objective.score(training.data.val, results)
         write_bytes(folder / "precision_recall.png", report.precision_recall(score.curves))

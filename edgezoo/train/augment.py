@@ -100,6 +100,8 @@ class Augmenter:
         fit = np.array([net_width / width, net_height / height])
         if self.recipe.fit == "letterbox":
             fit[:] = fit.min()
+        elif self.recipe.fit == "crop":
+            fit[:] = fit.max() / self.recipe.crop
         scale = fit * rng.uniform(*self.augment.scale)
         left, top, right, bottom = tile
         low = np.array([left, top]) + (np.array([right - left, bottom - top]) - scale * (width, height)) * rng.random(2)

@@ -3,29 +3,34 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
-from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from edgezoo.cards import Card
-from edgezoo.preprocess import Preprocess
+from edgezoo import records
+from edgezoo.measure.evaluate import METRICS
 from edgezoo.train.checkpoint import BEST
-from edgezoo.train.data import DataSet
+
+if TYPE_CHECKING:
+    from edgezoo.train.loop import Training
 
 LABELS = "labels.txt"
-METRICS = {"top1": "top-1", "map": "mAP50-95", "map50": "mAP50"}
+CARD = "card.toml"
 
 
-def card_text(
-    base: Card, name: str, recipe: Preprocess, data: DataSet, metrics: Mapping[str, float], *, pretrained: bool
-) -> str:
-    """TOML. Weights inherit the licence of those they began with; what the images ask for is their owner's to say."""
+def card_text(training: Training) -> str:
+    """TOML, with the metrics of the best epoch.
+
+    Weights inherit the licence of those they began with, where that is known; what the images ask for is for their
+    owner to say.
+    """
+    base, data, best = training.card, training.data, training.best
     assert base.network is not None
-    started = f"; began with {base.name}: {base.licence.data}" if pretrained else ""
-    plain = {
-        "name": name,
-        "title": f"{base.title or base.name}, fine-tuned" if pretrained else (base.title or base.name),
+    assert best is not None
+    from_zoo = training.began == base.name
+    began = f"; began with {training.began}" + (f": {base.licence.data}" if from_zoo else "")
+    texts = {
+        "name": re.sub(r"[^A-Za-z0-9._-]+", "-", training.folder.resolve().name).strip("-._") or "model",
+        "title": (base.title or base.name) + (", fine-tuned" if training.began else ""),
         "task": base.task,
         "about": f"{len(data.names)} classes, trained on {len(data.train)} images",
         "file": BEST,
@@ -33,41 +38,29 @@ def card_text(
         "origin": base.origin,
         "paper": base.paper,
     }
-    tables: dict[str, Mapping[str, Any]] = {
-        "licence": {
-            "code": base.licence.code,
-            "weights": base.licence.weights if pretrained else "unknown",
-            "data": f"images of your own, under terms of their own{started}",
-        },
-        "network": {"family": base.network.family, "options": dict(base.network.options)},
-        "input": dataclasses.asdict(recipe),
-        "decoder": {"name": base.decoder.name, **({"strides": base.decoder.strides} if base.task == "detect" else {})},
-    }
-    text = _rows(plain) + "".join(f"\n[{table}]\n{_rows(rows)}" for table, rows in tables.items())
-    for metric, value in metrics.items():
-        row = {
-            "metric": METRICS[metric],
-            "value": round(value, 5),
-            "dataset": f"its own {len(data.val)} validation images",
-            "source": "edgezoo finetune",
+    decoder: dict[str, Any] = {"name": base.decoder.name}
+    if base.task == "detect":
+        decoder["strides"] = base.decoder.strides
+    return records.to_toml(
+        {
+            **{name: text for name, text in texts.items() if text},
+            "licence": {
+                "code": base.licence.code,
+                "weights": base.licence.weights if from_zoo else "unknown",
+                "data": "images of your own, under terms of their own" + (began if training.began else ""),
+            },
+            "network": {"family": base.network.family, "options": base.network.options},
+            "input": dataclasses.asdict(training.recipe),
+            "decoder": decoder,
+            "accuracy": [
+                {
+                    "metric": METRICS[name],
+                    "value": round(value, 5),
+                    "dataset": f"its own {len(data.val)} validation images",
+                    "source": "edgezoo finetune",
+                }
+                for name, value in best.items()
+                if name in METRICS
+            ],
         }
-        text += f"\n[[accuracy]]\n{_rows(row)}"
-    return text
-
-
-def name_of(folder: str) -> str:
-    """A folder's name as a card may be called."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", folder).strip("-._") or "model"
-
-
-def _rows(values: Mapping[str, Any]) -> str:
-    return "".join(f"{name} = {_value(value)}\n" for name, value in values.items() if value != "")
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, Mapping):
-        inside = ", ".join(f"{name} = {_value(each)}" for name, each in value.items())
-        return f"{{ {inside} }}" if inside else "{}"
-    if isinstance(value, (list, tuple)):
-        return f"[{', '.join(map(_value, value))}]"
-    return json.dumps(value, ensure_ascii=False)  # texts, numbers, true and false are the same in TOML
+    )

@@ -102,7 +102,10 @@ def _see(item: Item) -> Seen:
 
 
 def _cut_off(data: bytes) -> str:
-    """What is known to have no end; OpenCV may fill the rest with grey and say nothing."""
+    """What is known to have no end; OpenCV may fill the rest with grey and say nothing.
+
+    Of damage in the middle of a JPEG it says nothing either, and it is not seen here.
+    """
     if data.startswith(b"\x89PNG") and data.rfind(b"IEND") < 0:
         return "PNG without its end"
     if data.startswith(b"\xff\xd8\xff") and data.find(b"\xff\xd9", _start_of_scan(data)) < 0:

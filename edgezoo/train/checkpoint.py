@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,15 +14,16 @@ from edgezoo.optional import require
 
 LAST = "last.pt"
 BEST = "best.safetensors"
-FORMAT = 1
+FORMAT = 2
 
 
-def save(folder: Path, state: dict[str, Any]) -> None:
+def save(folder: Path, state: dict[str, Any], device: torch.device) -> None:
     """`last.pt`: tensors, numbers and texts only, so that reading it runs no code."""
-    _write(folder / LAST, lambda file: torch.save({**state, "format": FORMAT, "random": _random_state()}, file))
+    whole = {**state, "format": FORMAT, "random": _random_state(device)}
+    _write(folder / LAST, lambda file: torch.save(whole, file))
 
 
-def load(folder: Path) -> dict[str, Any]:
+def load(folder: Path, device: torch.device) -> dict[str, Any]:
     """What `save` wrote; the random state is set. Raises WeightsError."""
     path = folder / LAST
     try:
@@ -31,20 +31,25 @@ def load(folder: Path) -> dict[str, Any]:
     except Exception as error:
         reason = " ".join(str(error).split())[:120]
         raise WeightsError(
-            f"{path}: expected the checkpoint of a training: {reason}; begin anew without --resume"
+            f"{path}: expected the checkpoint of a training: {reason}; begin anew with another -o"
         ) from None
     if not isinstance(state, dict) or state.get("format") != FORMAT:
-        raise WeightsError(f"{path}: expected a checkpoint of format {FORMAT}; begin anew without --resume")
+        raise WeightsError(f"{path}: expected a checkpoint of format {FORMAT}; begin anew with another -o")
     torch.set_rng_state(state["random"]["cpu"])
-    if state["random"]["cuda"] and torch.cuda.is_available():
-        torch.cuda.set_rng_state_all(state["random"]["cuda"])
+    if device.type == "cuda" and "cuda" in state["random"]:
+        torch.cuda.set_rng_state(state["random"]["cuda"], device)
     return state
 
 
-def save_weights(path: Path, network: torch.nn.Module) -> None:
+def _random_state(device: torch.device) -> dict[str, torch.Tensor]:
+    states = {"cpu": torch.get_rng_state()}
+    return {**states, "cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else states
+
+
+def save_weights(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
     """A state dict as `.safetensors`, in the key layout of the network's family."""
-    tensors = {name: value.detach().cpu().contiguous() for name, value in network.state_dict().items()}
-    data: bytes = require("safetensors.torch").save(tensors)
+    plain = {name: value.detach().cpu().contiguous() for name, value in tensors.items()}
+    data: bytes = require("safetensors.torch").save(plain)
     write_bytes(path, data)
 
 
@@ -56,19 +61,14 @@ def write_bytes(path: Path, data: bytes) -> None:
     _write(path, lambda file: file.write(data))
 
 
-def _random_state() -> dict[str, Any]:
-    return {"cpu": torch.get_rng_state(), "cuda": torch.cuda.get_rng_state_all() if torch.cuda.is_available() else []}
-
-
 def _write(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     """Whole or not at all, also where the power fails: to the disk under another name, then renamed."""
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    part = path.with_name(f".{path.name}.part")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with part.open("wb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, 0o644)
-        os.replace(name, path)
+        os.replace(part, path)
     finally:
-        Path(name).unlink(missing_ok=True)
+        part.unlink(missing_ok=True)

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from edgezoo.cards import Card
 from edgezoo.errors import RequestError
 from edgezoo.preprocess import Preprocess
+from edgezoo.results import Result
 from edgezoo.train import checkpoint
 from edgezoo.train.augment import Augmenter
 from edgezoo.train.batches import Batch, batches, door, order
 from edgezoo.train.data import DataSet
 from edgezoo.train.objectives import Objective
-from edgezoo.train.plan import Plan
+from edgezoo.train.plan import Plan, to_toml
 from edgezoo.train.transfer import Average, Learner, to_device
 from edgezoo.train.validate import answers
 
@@ -52,12 +53,15 @@ class Training:
     data: DataSet
     plan: Plan
     learner: Learner
+    began: str
+    """What its weights are from: a card's or a file's name; empty: chance."""
     objective: Objective
     folder: Path
     device: torch.device
     threads: int
     history: list[dict[str, float]] = field(default_factory=list)
     """A row an epoch: epoch (from 1), lr, seconds, loss and its parts, metrics."""
+    best_weights: dict[str, torch.Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         to_device(self.learner, self.device)
@@ -82,8 +86,10 @@ class Training:
     def run(
         self, *, on_step: Callable[[Told], None], on_epoch: Callable[[dict[str, float], bool], None]
     ) -> dict[str, float]:
-        """Train to the end; the best epoch's row. After each epoch `last.pt` and, if it was the best, its weights are
-        on the disk. Raises RequestError where the loss is no number any more, SourceError."""
+        """Train to the end; the best epoch's row. After each epoch `last.pt` is on the disk.
+
+        Raises RequestError where the loss is no number any more, SourceError.
+        """
         while not self.finished:
             epoch, began = len(self.history), time.perf_counter()
             losses = self._train(epoch, on_step)
@@ -92,8 +98,8 @@ class Training:
             self.history.append({**row, "seconds": time.perf_counter() - began})
             better = self.best is self.history[-1]
             if better:
-                checkpoint.save_weights(self.folder / checkpoint.BEST, self.average.network)
-            self._save()
+                self.best_weights = copy.deepcopy(self.average.network.state_dict())
+            self.save()
             on_epoch(self.history[-1], better)
         assert self.best is not None
         return self.best
@@ -136,15 +142,20 @@ class Training:
 
     def validate(self, epoch: int, on_step: Callable[[Told], None]) -> dict[str, float]:
         """The metrics of the averaged weights on the validation images."""
-        results = self.answers(lambda done, total: on_step(self._told(epoch, "validating", done, total, math.nan)))
-        return self.objective.judge(self.data.val, results)
+        return self.objective.judge(self.data.val, self.answers(epoch, on_step))
 
-    def answers(self, progress: Callable[[int, int], None]) -> Any:
+    def answers(self, epoch: int, on_step: Callable[[Told], None]) -> Iterator[Result]:
         """What the averaged weights answer to the validation images, at `edgezoo eval`'s thresholds."""
         return answers(
-            self.average.network, self.data.val, self.recipe, self.card.decoder, self.data.names,
-            self.objective.ask, device=self.device, progress=progress,
-        )  # fmt: skip
+            self.average.network,
+            self.data.val,
+            self.recipe,
+            self.card.decoder,
+            self.data.names,
+            self.objective.ask,
+            device=self.device,
+            progress=lambda done, total: on_step(self._told(epoch, "validating", done, total, math.nan)),
+        )
 
     def _told(self, epoch: int, doing: str, done: int, total: int, loss: float) -> Told:
         return Told(epoch=epoch, epochs=self.plan.epochs, doing=doing, done=done, total=total, loss=loss)
@@ -157,35 +168,51 @@ class Training:
         left = (at - plan.warmup_epochs) / max(plan.epochs - plan.warmup_epochs, 1e-9)
         return plan.lr * (LOWEST_RATE + (1 - LOWEST_RATE) * (1 + math.cos(math.pi * min(left, 1.0))) / 2)
 
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Write `last.pt`, the only truth about where this training is."""
         checkpoint.save(
             self.folder,
             {
+                "identity": self._identity(),
+                "began": self.began,
+                "kept": self.learner.kept,
                 "network": self.learner.network.state_dict(),
                 "average": self.average.network.state_dict(),
                 "average_steps": self.average.steps,
                 "optimizer": self.optimizer.state_dict(),
                 "scaler": self._scaler.state_dict(),
                 "history": self.history,
-                "identity": self.identity(),
+                "best": self.best_weights,
             },
+            self.device,
         )
-
-    def identity(self) -> dict[str, str]:
-        """What may not change between the parts of one training."""
-        return {"model": self.card.name, "data": self.data.digest, "input": repr(self.recipe)}
 
     def resume(self) -> None:
         """Go on from `last.pt`. Raises WeightsError, and RequestError where something else was trained there."""
-        state = checkpoint.load(self.folder)
-        for what, mine in self.identity().items():
-            there = state["identity"][what]
-            if there != mine:
-                shown = "not the images and labels it had" if what == "data" else f"{there}, now {mine}"
-                raise RequestError(f"{self.folder}: cannot go on: {what}: {shown}; begin anew with another -o")
+        state = checkpoint.load(self.folder, self.device)
+        for what, mine in self._identity().items():
+            if state["identity"][what] != mine:
+                shown = f"; --size {state['identity'][what]} did" if what == "size" else ""
+                raise RequestError(
+                    f"{self.folder}: cannot go on: this is not the {what} it began with{shown}; or begin anew elsewhere"
+                )
+        self.began = state["began"]
+        self.learner.kept = state["kept"]
         self.learner.network.load_state_dict(state["network"])
         self.average.network.load_state_dict(state["average"])
         self.average.steps = state["average_steps"]
         self.optimizer.load_state_dict(state["optimizer"])
-        self._scaler.load_state_dict(state["scaler"])
+        if self._half and state["scaler"]:  # a CPU, where it may have begun, has none
+            self._scaler.load_state_dict(state["scaler"])
         self.history[:] = state["history"]
+        self.best_weights = state["best"]
+
+    def _identity(self) -> dict[str, str]:
+        """What may not change between the parts of one training."""
+        width, height = self.recipe.size_wh
+        return {
+            "size": f"{width}x{height}",
+            "data": self.data.digest,
+            "plan": to_toml(self.plan),
+            "model": repr((self.card.name, self.card.network, self.recipe)),
+        }

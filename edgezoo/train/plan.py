@@ -73,7 +73,14 @@ class Plan:
     augment: Augment = field(default_factory=Augment)
 
     def __post_init__(self) -> None:
-        for name, low in (("epochs", 1), ("batch", 1), ("frozen_epochs", 0), ("plain_epochs", 0), ("patience", 0)):
+        for name, low in (
+            ("epochs", 1),
+            ("batch", 1),
+            ("frozen_epochs", 0),
+            ("plain_epochs", 0),
+            ("patience", 0),
+            ("seed", 0),
+        ):
             if getattr(self, name) < low:
                 raise ValueError(f"expected {name} of {low} or more, got {getattr(self, name)}")
         for name, high in (("lr", 1.0), ("body", 1.0), ("weight_decay", 1.0), ("ema", 0.99999), ("warmup_epochs", 1e3)):
@@ -83,9 +90,17 @@ class Plan:
             raise ValueError(f"expected label_smoothing of 0 and below 1, got {self.label_smoothing}")
 
 
-_CLASSIFY = Plan(augment=Augment(scale=(0.35, 1.0), saturation=0.3, brightness=0.3, contrast=0.2, degrees=10))
+_CLASSIFY = Plan(
+    patience=5, augment=Augment(scale=(0.35, 1.0), saturation=0.3, brightness=0.3, contrast=0.2, degrees=10)
+)
 _DETECT = Plan(
-    epochs=30, body=0.3, warmup_epochs=1, plain_epochs=5, augment=Augment(mosaic=0.5, scale=(0.6, 1.4)), patience=10
+    epochs=50,
+    batch=8,
+    body=0.3,
+    warmup_epochs=1,
+    plain_epochs=10,
+    patience=15,
+    augment=Augment(mosaic=0.5, scale=(0.6, 1.4)),
 )
 
 
@@ -106,12 +121,6 @@ def read_plan(path: Path) -> Plan:
 
 
 def to_toml(plan: Plan) -> str:
-    """The plan as `read_plan` takes it."""
-    values = dataclasses.asdict(plan)
-    augment = values.pop("augment")
-    return f"{_rows(values)}\n[augment]\n{_rows(augment)}"
-
-
-def _rows(values: dict[str, object]) -> str:
-    shown = {name: str(value).lower() if isinstance(value, bool) else value for name, value in values.items()}
-    return "".join(f"{name} = {list(value) if isinstance(value, tuple) else value}\n" for name, value in shown.items())
+    """The plan as `read_plan` takes it; equal plans are equal texts."""
+    exact = records.read(Plan, dataclasses.asdict(plan))  # 1 becomes 1.0 where a fraction may stand
+    return records.to_toml(dataclasses.asdict(exact))

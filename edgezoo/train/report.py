@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from edgezoo.drawing import draw
 from edgezoo.frame import Image
+from edgezoo.measure.evaluate import METRICS
 from edgezoo.optional import require
 from edgezoo.results import Detections, Labels, Result
 from edgezoo.train.augment import Shown
@@ -18,22 +19,22 @@ from edgezoo.train.augment import Shown
 MOST_NAMED = 40  # classes that a picture can tell apart
 
 
-def curves(history: Sequence[Mapping[str, float]], metric_names: Mapping[str, str]) -> bytes:
+def curves(history: Sequence[Mapping[str, float]]) -> bytes:
     """The learning curves as PNG: loss and its parts on the left, validation metrics on the right."""
-    figure, (left, right) = _figure(2, (11, 4.2))
+    figure, (left, right) = new_figure(2, (11, 4.2))
     epochs = [row["epoch"] for row in history]
     for name in history[0]:
         if name in ("epoch", "lr", "seconds"):
             continue
-        axes = right if name in metric_names else left
+        axes = right if name in METRICS else left
         values = [row[name] for row in history]
         width = 2.2 if name in ("loss", "map", "top1") else 1.2
-        axes.plot(epochs, values, marker=".", linewidth=width, label=metric_names.get(name, name))
+        axes.plot(epochs, values, marker=".", linewidth=width, label=METRICS.get(name, name))
     left.set(title="loss (training images)", xlabel="epoch", ylim=(0, None))
     right.set(title="validation images", xlabel="epoch", ylim=(0, 1.02))
     for axes in (left, right):
         axes.legend(frameon=False)
-    return _png(figure)
+    return as_png(figure)
 
 
 def confusion(truth: Sequence[int], found: Sequence[int], names: Sequence[str]) -> bytes:
@@ -42,7 +43,7 @@ def confusion(truth: Sequence[int], found: Sequence[int], names: Sequence[str]) 
     np.add.at(counts, (np.asarray(truth), np.asarray(found)), 1)
     share = counts / np.maximum(counts.sum(1, keepdims=True), 1)
     side = min(14.0, 2.6 + 0.55 * len(names))
-    figure, (axes,) = _figure(1, (side + 0.6, side))
+    figure, (axes,) = new_figure(1, (side + 0.6, side))
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     axes.grid(False)
     axes.set(title=f"{int(np.trace(counts))} of {int(counts.sum())} right", xlabel="answered", ylabel="is")
@@ -52,12 +53,12 @@ def confusion(truth: Sequence[int], found: Sequence[int], names: Sequence[str]) 
         for row, column in zip(*np.nonzero(counts)):
             color = "white" if share[row, column] > 0.5 else "black"
             axes.text(column, row, str(counts[row, column]), ha="center", va="center", color=color)
-    return _png(figure)
+    return as_png(figure)
 
 
 def precision_recall(by_class: Mapping[str, Sequence[float]]) -> bytes:
     """Precision over recall at IoU 0.5, a line a class and their mean, as PNG."""
-    figure, (axes,) = _figure(1, (6.4, 5.2))
+    figure, (axes,) = new_figure(1, (6.4, 5.2))
     recall = np.linspace(0, 1, len(next(iter(by_class.values()))))
     for name, curve in by_class.items():
         label = f"{name}  {np.mean(curve):.2f}" if len(by_class) <= 12 else None
@@ -66,7 +67,7 @@ def precision_recall(by_class: Mapping[str, Sequence[float]]) -> bytes:
     axes.plot(recall, mean, color="black", linewidth=2.2, label=f"mean  {mean.mean():.3f}")
     axes.set(title="validation images, IoU 0.5", xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
     axes.legend(frameon=False, title="average precision")
-    return _png(figure)
+    return as_png(figure)
 
 
 def sheet(pictures: Sequence[Image], *, columns: int = 4) -> bytes:
@@ -92,7 +93,7 @@ def drawn(shown: Shown, names: tuple[str, ...], task: str) -> Image:
     return draw(shown.pixels, result)
 
 
-def _figure(count: int, size: tuple[float, float]) -> tuple[Any, Any]:
+def new_figure(count: int, size: tuple[float, float]) -> tuple[Any, Any]:
     # Not pyplot: it keeps every figure, and looks for a display.
     figure = require("matplotlib.figure").Figure(figsize=size, layout="constrained")
     axes = figure.subplots(1, count, squeeze=False)[0]
@@ -102,7 +103,7 @@ def _figure(count: int, size: tuple[float, float]) -> tuple[Any, Any]:
     return figure, axes
 
 
-def _png(figure: Any) -> bytes:
+def as_png(figure: Any) -> bytes:
     data = io.BytesIO()
     figure.savefig(data, format="png", dpi=110)
     return data.getvalue()

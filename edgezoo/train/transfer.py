@@ -19,7 +19,7 @@ from edgezoo.train.plan import Plan
 from edgezoo.weights import Progress, fetch
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Learner:
     """A network in training, and which of it is head and which body."""
 
@@ -81,18 +81,21 @@ class Average:
 
 def find_weights(
     card: Card, weights: Path | None, *, progress: Progress | None, step: Callable[[str], None]
-) -> Mapping[str, Tensor]:
-    """What to begin with: the checkpoint given, beside the card, or official. Raises RequestError, WeightsError."""
+) -> tuple[Mapping[str, Tensor], str]:
+    """What to begin with, and its name: the checkpoint given, the one beside the card, or the official one.
+
+    Raises RequestError, WeightsError.
+    """
     if weights is not None:
-        return read_state_dict(weights, key=None)
-    if card.file is not None and not card.file.endswith(".onnx"):
-        return read_state_dict(card.beside("file", card.file), key=None)
+        return read_state_dict(weights, key=None), weights.name
+    if card.file is not None and not card.has_graph:
+        return read_state_dict(card.beside("file", card.file), key=None), card.name
     if card.weights is None:
         raise RequestError(
             f"{card.name}: its card names no checkpoint to start from; give one with --weights, or --scratch"
         )
     step(f"fetching {card.weights.name}")
-    return read_state_dict(fetch(card.weights, progress=progress), key=card.weights.key)
+    return read_state_dict(fetch(card.weights, progress=progress), key=card.weights.key), card.name
 
 
 def prepare(card: Card, names: tuple[str, ...], state: Mapping[str, Tensor] | None) -> Learner:

@@ -11,6 +11,7 @@ from typing import Any
 
 from edgezoo.errors import DataError
 from edgezoo.optional import require
+from edgezoo.sources.images import SUFFIXES
 from edgezoo.train.listing import VAL_FOLDERS, Box, Files, Item, Listing, Side, boxed
 
 FORMS = "data.yaml, images/ with labels/ and classes.txt"
@@ -50,6 +51,7 @@ def read(data: Path, val: Path | None) -> Listing:
             images, more = _images(place, found.root)
             problems += more
             items += [_item(image, side, len(found.names)) for image in images]
+    problems += _orphans([item.path for item in items])
     hint = f": labels were looked for as {_label_file(items[0].path)}" if items else ""
     return Listing(names=found.names, items=tuple(items), problems=tuple(problems), hints={"": hint})
 
@@ -139,6 +141,19 @@ def _images(place: Path, root: Path) -> tuple[Sequence[Path], Sequence[str]]:
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{place}: expected the path of an image a line: {error}") from None
     return [_listed(line, place.parent, root) for line in lines if line], ()
+
+
+def _orphans(images: Sequence[Path]) -> list[str]:
+    """Label files, where those of `images` lie, to which there is no image, listed or not."""
+    homes: dict[Path, set[Path]] = {}
+    for image in images:
+        homes.setdefault(_label_file(image).parent, set()).add(image.parent)
+    problems = []
+    for folder, places in sorted(homes.items()):
+        stems = {path.stem for place in places for path in place.glob("*") if path.suffix.lower() in SUFFIXES}
+        labels = [path for path in sorted(folder.glob("*.txt")) if folder not in places and path.name != "classes.txt"]
+        problems += [f"{path}: expected an image of that name, found none" for path in labels if path.stem not in stems]
+    return problems
 
 
 def _listed(line: str, *bases: Path) -> Path:

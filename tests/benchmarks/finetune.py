@@ -40,7 +40,7 @@ def main() -> None:
     model, data = "mobilenet_v2", shared / "ants-bees"
     if args.what == "shapes":
         model, data = "yolox_nano", args.out / "set"
-        draw_set(find_images(str(shared / "coco-val-128")) or find_images(str(shared / "coco-val-128/images")), data)
+        draw_set(find_images(str(shared / "coco-val-128/images")), data)
     histories = {}
     for name, scratch in (("pretrained", False), ("from random weights", True)):
         plan = default_plan("detect" if args.what == "shapes" else "classify", pretrained=not scratch)
