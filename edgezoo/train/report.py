@@ -94,6 +94,7 @@ def drawn(shown: Shown, names: tuple[str, ...], task: str) -> Image:
 
 
 def new_figure(count: int, size: tuple[float, float]) -> tuple[Any, Any]:
+    """A figure and its axes side by side, in the house's look; `size` in inches."""
     # Not pyplot: it keeps every figure, and looks for a display.
     figure = require("matplotlib.figure").Figure(figsize=size, layout="constrained")
     axes = figure.subplots(1, count, squeeze=False)[0]

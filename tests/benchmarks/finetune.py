@@ -1,29 +1,33 @@
-"""Does fine-tuning help? Pretrained weights against random ones, for the same epochs: accuracy, time, curves.
+"""Does fine-tuning help? Pretrained weights against random ones in the same time: accuracy, seconds, curves.
 
-Usage: python tests/benchmarks/finetune.py {ants-bees,shapes} -o OUT
+    python tests/benchmarks/finetune.py {ants-bees,shapes} -o OUT
 
 Needs EDGEZOO_TEST_DATA (images) and the pretrained weights. `ants-bees`: MobileNetV2 on two kinds of insects. `shapes`:
 YOLOX-Nano on stars and crescents, drawn in any colour, size and turn onto photographs among other shapes; no photograph
-is on both sides.
+is on both sides. The pretrained one is then converted, and the bundle evaluated on the same validation images.
 """
 
 from __future__ import annotations
 
 import argparse
+import dataclasses
+import itertools
 import json
 import os
-import time
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from edgezoo.convert import convert
+from edgezoo.engine import Engine
 from edgezoo.frame import Image
+from edgezoo.measure.evaluate import METRICS, evaluate
 from edgezoo.sources.images import find_images, read_image
 from edgezoo.train import Request, Watch, finetune
-from edgezoo.train.card import METRICS
-from edgezoo.train.plan import Plan, default_plan
-from edgezoo.train.report import _figure, _png
+from edgezoo.train.loop import Training
+from edgezoo.train.plan import default_plan
+from edgezoo.train.report import as_png, new_figure
 
 CLASSES = ("star", "crescent")
 LONG_SIDE = 416
@@ -33,49 +37,57 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("ants-bees", "shapes"))
     parser.add_argument("-o", "--out", type=Path, required=True)
-    parser.add_argument("--epochs", type=int)
     args = parser.parse_args()
     shared = Path(os.environ["EDGEZOO_TEST_DATA"]) / "data"
     args.out.mkdir(parents=True)
-    model, data = "mobilenet_v2", shared / "ants-bees"
     if args.what == "shapes":
         model, data = "yolox_nano", args.out / "set"
-        draw_set(find_images(str(shared / "coco-val-128/images")), data)
-    histories = {}
-    for name, scratch in (("pretrained", False), ("from random weights", True)):
-        plan = default_plan("detect" if args.what == "shapes" else "classify", pretrained=not scratch)
-        histories[name] = train(model, data, args.out / name.replace(" ", "-"), plan, scratch, args.epochs)
-    (args.out / "curves.png").write_bytes(curves(histories))
-    for name, history in histories.items():
-        metric = next(metric for metric in ("map50", "top1") if metric in history[0])
-        best = max(history, key=lambda row: row[metric])
-        seconds = sum(row["seconds"] for row in history)
-        print(f"{name:20} {METRICS[metric]} {best[metric]:.3f} at epoch {best['epoch']:.0f}, {seconds:.0f} s in all")
+        draw_set(find_images(str(shared / "coco-val-128" / "images")), data)
+    else:
+        model, data = "mobilenet_v2", shared / "ants-bees"
+    trained = {
+        name: train(model, data, args.out / name, scratch=scratch)
+        for name, scratch in (("pretrained", False), ("random", True))
+    }
+    (args.out / "curves.png").write_bytes(curves(trained))
+    with Engine(convert(args.out / "pretrained" / "card.toml", args.out / "bundle")) as engine:
+        found = evaluate(engine, data / "val")
+    for name, training in trained.items():
+        print(
+            f"{name:12}", told(training.best or {}), f"; {sum(row['seconds'] for row in training.history):.0f} s in all"
+        )
+    print(f"{'bundle':12}", told({name: value for name, value in found.metrics.items() if value is not None}))
     print(args.out / "curves.png")
 
 
-def train(model: str, data: Path, out: Path, plan: Plan, scratch: bool, epochs: int | None) -> list[dict[str, float]]:
-    import dataclasses
-
-    plan = dataclasses.replace(plan, patience=0, epochs=epochs or plan.epochs)
-    watch = Watch()
-    began = time.perf_counter()
-    watch.epoch = lambda row, better: print(json.dumps(row), f"{time.perf_counter() - began:.0f} s", flush=True)  # type: ignore[method-assign]
-    return finetune(Request(model=model, data=data, out=out, plan=plan, scratch=scratch), watch).history
+def told(row: dict[str, float]) -> str:
+    metrics = ", ".join(f"{METRICS[name]} {row[name]:.4f}" for name in ("map", "map50", "top1") if name in row)
+    return metrics + (f" at epoch {row['epoch']:.0f}" if "epoch" in row else "")
 
 
-def curves(histories: dict[str, list[dict[str, float]]]) -> bytes:
-    figure, (axes,) = _figure(1, (7, 4.2))
-    for name, history in histories.items():
+class Rows(Watch):
+    def epoch(self, row: dict[str, float], better: bool) -> None:
+        print(json.dumps({name: round(value, 5) for name, value in row.items()}), flush=True)
+
+
+def train(model: str, data: Path, out: Path, *, scratch: bool) -> Training:
+    """By the default plan, to its end."""
+    task = "detect" if model.startswith("yolox") else "classify"
+    plan = dataclasses.replace(default_plan(task, pretrained=not scratch), patience=0)
+    return finetune(Request(model=model, data=data, out=out, plan=plan, scratch=scratch), Rows())
+
+
+def curves(trained: dict[str, Training]) -> bytes:
+    figure, (axes,) = new_figure(1, (7, 4.2))
+    for color, (name, training) in zip(("C0", "C1"), trained.items()):
+        minutes = [second / 60 for second in itertools.accumulate(row["seconds"] for row in training.history)]
         for metric, style in (("top1", "-"), ("map50", "-"), ("map", ":")):
-            if metric in history[0]:
-                axes.plot(
-                    [row["epoch"] for row in history], [row[metric] for row in history], style,
-                    color="C0" if name == "pretrained" else "C1", marker=".", label=f"{METRICS[metric]}, {name}",
-                )  # fmt: skip
-    axes.set(xlabel="epoch", ylim=(0, 1.02), title="validation images")
+            if metric in training.history[0]:
+                values = [row[metric] for row in training.history]
+                axes.plot(minutes, values, style, color=color, marker=".", label=f"{METRICS[metric]}, {name} weights")
+    axes.set(xlabel="minutes on two CPU cores", ylim=(0, 1.02), title="validation images")
     axes.legend(frameon=False)
-    return _png(figure)
+    return as_png(figure)
 
 
 def draw_set(photos: list[str], out: Path, *, seed: int = 0) -> None:
