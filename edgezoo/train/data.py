@@ -14,7 +14,7 @@ import numpy.typing as npt
 from edgezoo.errors import DataError, RequestError
 from edgezoo.geometry import Boxes
 from edgezoo.sources.images import SUFFIXES
-from edgezoo.train import check, coco, folders, yolo
+from edgezoo.train import check, coco_json, folders, yolo_txt
 from edgezoo.train.listing import Listing, Side
 from edgezoo.train.split import split
 
@@ -116,12 +116,12 @@ def _list(data: Path, task: str, val: Path | None) -> Listing:
             raise DataError(f"{path}: expected a data set, there is no such path")
     if task == "classify":
         return folders.read(data, val)
-    as_coco, as_yolo = coco.fits(data), yolo.fits(data)
+    as_coco, as_yolo = coco_json.fits(data), yolo_txt.fits(data)
     if as_coco and as_yolo:
         raise DataError(f"{data}: expected labels in one form, got COCO's and YOLO's; name the .json or .yaml itself")
     if not as_coco and not as_yolo:
-        raise DataError(f"{data}: expected COCO form ({coco.FORMS}) or YOLO form ({yolo.FORMS}), got neither")
-    return coco.read(data, val) if as_coco else yolo.read(data, val)
+        raise DataError(f"{data}: expected COCO form ({coco_json.FORMS}) or YOLO form ({yolo_txt.FORMS}), got neither")
+    return coco_json.read(data, val) if as_coco else yolo_txt.read(data, val)
 
 
 def _made(task: str, names: tuple[str, ...], seen: Sequence[check.Seen], sides: Sequence[Side]) -> DataSet:
