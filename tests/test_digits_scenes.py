@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from conftest import need
 
 for needed in ("cv2", "PIL", "sklearn", "skimage", "matplotlib"):
     pytest.importorskip(needed, reason=f"the renderer of the digits scenes needs {needed}")
@@ -37,7 +38,7 @@ def room() -> Iterator[dict[str, ModuleType]]:
             for split in scene.SPLITS:
                 backgrounds.photos(split)
         except (fonts.MissingFonts, backgrounds.MissingPhotos) as missing:
-            pytest.skip(str(missing))
+            need("fonts", False, str(missing))
         rooms = (backgrounds, clutter, fonts, handwriting, ink, legibility, scene, segments)
         yield {one.__name__: one for one in rooms}
     finally:
@@ -138,7 +139,7 @@ def test_lines_know_their_digits(room: dict[str, ModuleType], text: str) -> None
             assert inside[0].any() and inside[-1].any() and inside[:, 0].any() and inside[:, -1].any()  # noqa: PT018
 
 
-def test_the_test_split_shares_no_font_and_no_hand_with_training(room: dict[str, ModuleType]) -> None:
+def test_the_test_split_shares_no_font_and_no_sample_with_training(room: dict[str, ModuleType]) -> None:
     fonts, hands = room["fonts"], room["handwriting"].sample_ids
     for look in ("print", "script", "segments"):
         own, others = ({face.path for group in fonts.families(s, look) for face in group} for s in ("test", "train"))

@@ -84,7 +84,7 @@ def markdown() -> str:
         + f"""
 
 Published: by the weights' makers, in percent, on COCO val2017 or ImageNet-1k; `edgezoo info NAME` names the source.
-`digits` is built in and our own, on 1,000 rendered scenes whose fonts and handwriting it had never seen.
+`digits` is built in and our own; its figures are of 1,000 rendered scenes, with fonts and handwriting it never saw.
 Measured: the bundle's own accuracy on a small sample, to show that conversion kept it and not to rank models (the
 ImageNet sample is of the training split, which flatters). Where there is none, the official weights were not at hand,
 and the times are of random ones. Times: one image through the bare engine in ms, ONNX Runtime, medians of blocks in

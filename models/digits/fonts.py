@@ -37,19 +37,22 @@ class Face:
 
 @cache
 def all_faces() -> tuple[Face, ...]:
-    """Every face of the table, sorted by path; raises `MissingFonts` unless each package is there."""
+    """Every face, in the order of the table; raises `MissingFonts` unless each package is there."""
     files = sorted(path for path in FOLDER.rglob("*") if path.suffix in {".ttf", ".otf"})
     faces: list[Face] = []
     missing: list[str] = []
     for family in tomllib.loads((Path(__file__).parent / "fonts.toml").read_text())["family"]:
         package = family["package"]
         known = _files_of(package)
-        found = [f for f in files if str(f) in known and any(f.match(glob) for glob in family["files"])]
-        if not found:
+        own = [file for file in files if str(file) in known]
+        found = [file for file in own if any(file.match(glob) for glob in family["files"])]
+        if not all(any(file.match(glob) for file in own) for glob in family["files"]):
             missing.append(package)
         faces += [Face(f, package, family.get("look", "print"), family.get("split") == "test") for f in found]
     if missing:
-        raise MissingFonts(f"fonts are missing; try: apt-get install --no-install-recommends {' '.join(missing)}")
+        raise MissingFonts(
+            f"fonts are missing; try: apt-get install --no-install-recommends {' '.join(dict.fromkeys(missing))}"
+        )
     return tuple(faces)
 
 

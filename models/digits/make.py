@@ -1,23 +1,29 @@
-"""The digits model from nothing: renders scenes, trains, converts, measures. It goes on where it was stopped.
+"""The digits model from nothing: renders scenes, trains, converts, measures. A part that is done is not done again.
 
     python models/digits/make.py WORK [--device cuda] [--threads N]
 
 Needs "edgezoo[digits]", the fonts of `fonts.toml` and the photographs of `backgrounds.py`; what is missing is named
-with the way to get it. WORK holds scenes and the training, and gets `worst.png`, the failures to look at. What ships
-is written beside this file: `digits.safetensors`, `bundle/`, `measured.json`.
+with the way to get it. WORK holds scenes and the training, which goes on after its last epoch, and gets `worst.png`,
+the failures to look at. What ships is written beside this file, `digits.safetensors`, `bundle/` and `measured.json`,
+and into the card.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import re
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
+import cv2
+
 HERE = Path(__file__).parent
+CARD = HERE.parent / "digits.toml"
 EDGEZOO = [sys.executable, "-c", "import sys; from edgezoo.cli import main; sys.exit(main())"]
-SCENES = {"train": 9000, "val": 400, "test": 1000}
+FRAMES = 16
 
 
 def main() -> None:
@@ -27,17 +33,36 @@ def main() -> None:
     parser.add_argument("--threads", default="2")
     args = parser.parse_args()
     scenes, training = args.work / "scenes", args.work / "training"
-    counts = [word for side, count in SCENES.items() for word in (f"--{side}", str(count))]
-    run(sys.executable, HERE / "render.py", scenes, *counts)
-
+    run(sys.executable, HERE / "render.py", scenes)
     begun = ["--resume"] if (training / "last.pt").is_file() else ["--plan", HERE / "plan.toml"]
-    card = HERE.parent / "digits.toml"
     how = ["--device", args.device, "--threads", args.threads]
-    run(*EDGEZOO, "finetune", card, "--data", scenes, "-o", training, "--scratch", *begun, *how)
-    shutil.copyfile(training / "best.safetensors", HERE / "digits.safetensors")
-    run(*EDGEZOO, "convert", card, "-o", HERE / "bundle", "--images", scenes / "test" / "images")
-    run(sys.executable, HERE / "measure.py", HERE / "bundle", scenes / "test", "-o", args.work)
-    shutil.copyfile(args.work / "measured.json", HERE / "measured.json")
+    run(*EDGEZOO, "finetune", CARD, "--data", scenes, "-o", training, "--scratch", *begun, *how)
+    ship(training / "best.safetensors", args.work)
+
+
+def ship(weights: Path, work: Path) -> None:
+    """Put trained weights where they ship, with their bundle and what was measured."""
+    shutil.copyfile(weights, HERE / "digits.safetensors")
+    run(*EDGEZOO, "convert", CARD, "-o", HERE / "bundle", "--images", frames_of_the_clip(work / "frames"))
+    run(sys.executable, HERE / "measure.py", HERE / "bundle", work / "scenes" / "test", "-o", work)
+    shutil.copyfile(work / "measured.json", HERE / "measured.json")
+    measured, text = json.loads((work / "measured.json").read_text()), CARD.read_text("utf-8")
+    for metric, key in (("mAP50-95", "map"), ("mAP50", "map50")):
+        text = re.sub(rf'(metric = "{metric}"\nvalue = )[\d.]+', rf"\g<1>{measured[key]:.3f}", text)
+    CARD.write_text(text, "utf-8")
+
+
+def frames_of_the_clip(folder: Path) -> Path:
+    """What the bundle proves itself on, and carries: pictures that are our own and full of digits."""
+    folder.mkdir(parents=True, exist_ok=True)
+    clip = cv2.VideoCapture(str(HERE / "clip.mp4"))
+    count = int(clip.get(cv2.CAP_PROP_FRAME_COUNT))
+    for index in range(count):
+        there, image = clip.read()
+        if there and index % (count // FRAMES) == 0:
+            cv2.imwrite(str(folder / f"{index:03}.png"), image)
+    clip.release()
+    return folder
 
 
 def run(*command: object) -> None:

@@ -35,6 +35,7 @@ def main() -> None:
     parser.add_argument("scenes", type=Path)
     parser.add_argument("-o", "--out", type=Path, required=True)
     args = parser.parse_args()
+    args.out.mkdir(parents=True, exist_ok=True)
     with Engine(args.bundle, score=SURE) as engine:
         told = evaluate(engine, args.scenes).to_dict()
         scenes = list(compare(engine, args.scenes))

@@ -1,15 +1,16 @@
 """Renders the scenes that the digits model is trained and tested with, as COCO data sets.
 
-    python models/digits/render.py OUT [--train 8000] [--val 500] [--test 1000] [--seed 0]
+    python models/digits/render.py OUT [--train 9000] [--val 400] [--test 1000] [--seed 0]
 
-Writes OUT/train, OUT/val and OUT/test, each with images/NNNNN.jpg and annotations.json; a part that is complete is
-kept. Needs numpy, opencv-python, pillow, rich, scikit-learn, scikit-image and matplotlib, and the fonts of
-`fonts.toml` and the photographs of `backgrounds.py`, of which some are Debian packages.
+Writes OUT/train, OUT/val and OUT/test, each with images/NNNNN.jpg and annotations.json; a part that is complete, and
+that these very files would make again, is kept. Needs "edgezoo[digits]", the fonts of `fonts.toml` and the photographs
+of `backgrounds.py`; exit code 3: some are missing.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import multiprocessing
 import os
@@ -25,6 +26,9 @@ import scene
 from fonts import Split
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+HERE = Path(__file__).parent
+OTHERS = ("make.py", "measure.py", "clip.py", "plan.toml")
+"""What renders no scene."""
 NARROWEST = 0.4
 """Width of a box over its height. A plain 1 would have a box of three pixels, of which half is soon missed."""
 
@@ -32,7 +36,7 @@ NARROWEST = 0.4
 def main() -> None:
     parser = argparse.ArgumentParser(description="Render the scenes of the digits model.")
     parser.add_argument("out", type=Path)
-    for split, count in (("train", 8000), ("val", 500), ("test", 1000)):
+    for split, count in (("train", 9000), ("val", 400), ("test", 1000)):
         parser.add_argument(f"--{split}", type=int, default=count, help=f"scenes (default {count})")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
@@ -41,7 +45,7 @@ def main() -> None:
         for split in scene.SPLITS:
             backgrounds.photos(split)
     except (fonts.MissingFonts, backgrounds.MissingPhotos) as missing:
-        parser.exit(2, f"{missing}\n")
+        parser.exit(3, f"{missing}\n")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     spawn = multiprocessing.get_context("spawn")  # a fork of OpenCV's threads waits for ever
     with spawn.Pool(os.cpu_count(), cv2.setNumThreads, (1,)) as pool, Progress(*columns) as progress:
@@ -52,7 +56,8 @@ def main() -> None:
 def _render(folder: Path, split: Split, count: int, seed: int, imap: Callable[..., Any], progress: Progress) -> None:
     task = progress.add_task(split, total=count)
     listing = folder / "annotations.json"
-    if listing.is_file() and len(json.loads(listing.read_text())["images"]) == count:
+    made = {"count": count, "seed": seed, "recipe": recipe()}
+    if listing.is_file() and json.loads(listing.read_text()).get("info") == made:
         progress.update(task, completed=count)
         return
     (folder / "images").mkdir(parents=True, exist_ok=True)
@@ -65,8 +70,15 @@ def _render(folder: Path, split: Split, count: int, seed: int, imap: Callable[..
     categories = [{"id": i, "name": str(i)} for i in range(10)]
     # Written last and renamed at once: a part with a listing is complete.
     draft = listing.with_suffix(".part")
-    draft.write_text(json.dumps({"images": images, "annotations": annotations, "categories": categories}))
+    content = {"info": made, "images": images, "annotations": annotations, "categories": categories}
+    draft.write_text(json.dumps(content))
     draft.replace(listing)
+
+
+def recipe() -> str:
+    """SHA-256 over all that decides how a scene looks, libraries aside."""
+    files = [path for path in sorted(HERE.iterdir()) if path.suffix in (".py", ".toml") and path.name not in OTHERS]
+    return hashlib.sha256(b"\0".join(path.read_bytes() for path in files)).hexdigest()
 
 
 def _one(folder: Path, split: Split, seed: int, index: int) -> tuple[dict[str, Any], list[dict[str, Any]]]:
