@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 import sys
 import types
 import typing
@@ -66,31 +67,44 @@ def parse_toml(text: str) -> dict[str, Any]:
 
 
 def to_toml(tables: Mapping[str, Any]) -> str:
-    """What `parse_toml` reads: plain values first, then a table for each mapping, several for each list of them."""
+    """What `parse_toml` reads: plain values first, then a table for each mapping, several for each list of them.
+
+    Raises ValueError for None, NaN and infinities, of which a file should not speak.
+    """
     plain = {name: value for name, value in tables.items() if not _is_table(value)}
-    text = "".join(f"{name} = {_inline(value)}\n" for name, value in plain.items())
+    text = _rows(plain)
     for name, value in tables.items():
         if isinstance(value, Mapping):
-            text += f"\n[{name}]\n" + "".join(f"{key} = {_inline(each)}\n" for key, each in value.items())
+            text += f"\n[{_key(name)}]\n" + _rows(value)
         elif _is_table(value):
-            for row in value:
-                text += f"\n[[{name}]]\n" + "".join(f"{key} = {_inline(each)}\n" for key, each in row.items())
+            text += "".join(f"\n[[{_key(name)}]]\n" + _rows(row) for row in value)
     return text
+
+
+def _rows(table: Mapping[str, Any]) -> str:
+    return "".join(f"{_key(name)} = {_inline(value)}\n" for name, value in table.items())
 
 
 def _is_table(value: object) -> bool:
     return isinstance(value, Mapping) or (
-        isinstance(value, (list, tuple)) and any(isinstance(i, Mapping) for i in value)
+        isinstance(value, (list, tuple)) and bool(value) and all(isinstance(i, Mapping) for i in value)
     )
+
+
+def _key(name: str) -> str:
+    return name if re.fullmatch(r"[A-Za-z0-9_-]+", name) else _inline(name)
 
 
 def _inline(value: Any) -> str:
     if isinstance(value, Mapping):
-        inside = ", ".join(f"{name} = {_inline(each)}" for name, each in value.items())
+        inside = ", ".join(f"{_key(name)} = {_inline(each)}" for name, each in value.items())
         return f"{{ {inside} }}" if inside else "{}"
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(map(_inline, value))}]"
-    return json.dumps(value, ensure_ascii=False)  # texts, numbers, true and false are the same in TOML
+    if value is None or (isinstance(value, float) and not math.isfinite(value)):
+        raise ValueError(f"expected values that a file can hold, got {value}")
+    # Texts, numbers, true and false are the same in TOML, but for DEL.
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _value(hint: Any, value: object, where: str) -> Any:

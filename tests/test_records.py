@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import pytest
 
-from edgezoo.records import RecordError, read
+from edgezoo.records import RecordError, parse_toml, read, to_toml
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -132,3 +132,27 @@ def test_a_field_that_may_be_none_must_still_be_there() -> None:
 def test_what_is_missing_is_named() -> None:
     with pytest.raises(RecordError, match=r"^text: expected a text, got nothing; add it$"):
         read(Outer, {})
+
+
+@pytest.mark.parametrize(
+    "tables",
+    [
+        {},
+        {"text": "x", "whole": -3, "fraction": 0.1, "large": 1e300, "small": 1e-7, "yes": True, "no": False},
+        {"text": "ü 蚂蚁 🐜 \u0085\u2028", "quotes": '"a" \'b\' """', "paths": "C:\\new\\u0041 \\\\"},
+        {"control": "".join(map(chr, range(32))) + "\x7f\x80", "lines": "a\nb\r\nc\n"},
+        {"empty": [], "numbers": [1, 2], "nested": [[1], ["a", "b"], []], "mixed": [1, {"a": 2}]},
+        {"table": {"a": 1, "inline": {"b": {"c": "]"}, "none": {}}, "rows": [{"d": 1}, {"e": [2]}]}, "after": 5},
+        {"rows": [{"a": 1}, {}, {"b": {"c": [True]}}], "empty": {}, "after": "x"},
+        {"two words": 1, "a.b": {"#": 1}, "": [{"ü": 1, "\x7f": {'"': 1}}], "a-b_1": 2},
+    ],
+)
+def test_what_is_written_is_read(tables: dict[str, Any]) -> None:
+    assert parse_toml(to_toml(tables)) == tables
+
+
+@pytest.mark.parametrize("value", [None, float("nan"), float("inf"), float("-inf"), [1, None], {"a": {"b": None}}])
+def test_what_toml_does_not_hold(value: Any) -> None:
+    for tables in ({"a": value}, {"a": {"b": value}}, {"a": [{"b": value}]}):
+        with pytest.raises(ValueError, match="expected values that a file can hold, got "):
+            to_toml(tables)
