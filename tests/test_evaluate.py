@@ -170,6 +170,11 @@ def test_a_bundle_of_fixed_batch(bundle_of: BundleOf, tmp_path: Path) -> None:
         ({"annotations": [annotation(0, 9, BOXES[0])]}, "category 9, which is not among its 3"),
         ({"annotations": [annotation(0, 0, BOXES[0], bbox=[1, 2, 3])]}, r"expected bbox as \[x, y, width, height\]"),
         ({"annotations": [annotation(0, 0, (50, 2, 20, 20))]}, "expected bbox"),
+        ({"annotations": [annotation(0, 0, BOXES[0], bbox=[1, 2, 10**400, 3])]}, "expected bbox"),
+        ({"annotations": [annotation(0, 0, BOXES[0], area=10**400)]}, "expected a finite area, got 1000"),
+        ({"annotations": [annotation(0, 0, BOXES[0], iscrowd="0")]}, "expected iscrowd as 0 or 1, got '0' in image 0"),
+        ({"images": [{"id": k, "file_name": f"{k}\0.png"} for k in range(4)]}, "4 are missing"),
+        ({"images": [{"id": k, "file_name": f"{k}" * 300} for k in range(4)]}, "4 are missing"),
         ({"categories": [{"id": k, "name": f"animal{k}s"} for k in range(3)]}, "'animal0s' and 2 others, expected"),
         ({"categories": [{"id": k, "name": str(k)} for k in range(4)]}, "as many as the bundle's 3 classes, got 4"),
         ({"categories": [{"id": k, "name": "red"} for k in range(3)]}, "got one twice"),
@@ -194,9 +199,10 @@ def test_files_that_are_refused(detector: Engine, tmp_path: Path) -> None:
         evaluate(detector, tmp_path)
     with pytest.raises(DataError, match="an object with images"):
         evaluate(detector, tmp_path / "instances_a.json")
-    (tmp_path / "instances_a.json").write_text("{")
-    with pytest.raises(DataError, match="COCO form"):
-        evaluate(detector, tmp_path / "instances_a.json")
+    for text in ("{", "1" * 5000):
+        (tmp_path / "instances_a.json").write_text(text)
+        with pytest.raises(DataError, match="COCO form"):
+            evaluate(detector, tmp_path / "instances_a.json")
 
 
 def test_an_image_that_is_none(detector: Engine, tmp_path: Path) -> None:

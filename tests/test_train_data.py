@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -434,6 +435,12 @@ BOXES = [box_in(k, k % 2) for k in range(1, 10)]
             r"expected bbox as \[x, y, width, height\], got \[1, 2, 3\]",
         ),
         ({"annotations": [*BOXES, BAD]}, r"expected bbox as .*, got None"),
+        ({"annotations": [*BOXES, BAD | {"bbox": [1, 2, 10**400, 3]}]}, "boxes of finite numbers, got .* inf"),
+        (
+            {"annotations": [*BOXES, BAD | {"bbox": [1, 2, 3, 4], "iscrowd": "0"}]},
+            "expected iscrowd as 0 or 1, got '0'",
+        ),
+        ({"annotations": [*BOXES, BAD | {"bbox": [1, 2, 3, 4], "iscrowd": [1]}]}, "expected iscrowd as 0 or 1"),
         (
             {"annotations": [*BOXES, BAD | {"category_id": 7}]},
             "expected one of the 2 categories of annotations.json, got 7",
@@ -489,9 +496,71 @@ def test_images_listed_twice_or_not_there(tmp_path: Path) -> None:
     found = read(tmp_path / "a.json", "detect", leave_out=True, tell=told.append)
     assert told == [
         f"{tmp_path / 'a.json'}: expected boxes in its images, got 2 boxes in images it does not list, as 'nowhere'",
-        f"{tmp_path / 'images' / '7.png'}: expected an image: No such file or directory",
+        f"{tmp_path / 'images' / '7.png'}: expected an image: no such file",
     ]
     assert len(found.train) + len(found.val) == 9
+
+
+LONG = "x" * 300 + ".png"
+
+
+@pytest.mark.parametrize(
+    "name", ["a\0b.png", "a\nb.png", "\ud800.png", LONG, f"{LONG}/0.png", "/", "/dev/zero", "pipe"]
+)
+def test_names_that_are_no_file(tmp_path: Path, name: str) -> None:
+    if name == "pipe":
+        if not hasattr(os, "mkfifo"):
+            pytest.skip("a pipe has no name here")
+        os.mkfifo(tmp_path / name)
+        name = str(tmp_path / name)
+    coco(tmp_path / "a.json", images=[LISTED[0] | {"file_name": name}, *LISTED[1:]])
+    assert "got 1 problem: " in (line := fault(tmp_path / "a.json", "detect"))
+    assert ": expected an image: no such file;" in line
+    assert line.isprintable()
+
+
+@pytest.mark.parametrize("name", ["a\0b.png", LONG, f"{LONG}/0.png", f"images/{LONG}/0.png", "/", ".", "/dev/zero"])
+def test_lines_that_are_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    pytest.importorskip("yaml", reason="data.yaml is read by PyYAML")
+    yolo_lists(tmp_path)
+    with (tmp_path / "train.txt").open("a") as file:
+        file.write(f"{name}\n")
+    monkeypatch.chdir(tmp_path)
+    for data in (tmp_path, Path("data.yaml")):
+        assert "got 1 problem: " in (line := fault(data, "detect"))
+        assert ": expected an image: no such file;" in line
+        assert line.isprintable()
+
+
+def test_labels_that_are_no_file(tmp_path: Path) -> None:
+    data = yolo_plain(tmp_path)
+    label = data / "labels" / "train" / "0.txt"
+    label.unlink()
+    label.mkdir()
+    assert "0.txt: it is no file;" in fault(data, "detect")
+    label.rmdir()
+    label.symlink_to(label)  # there, and not to be read: no image without objects
+    told: list[str] = []
+    assert "got 1 problem: " in (line := fault(data, "detect", tell=told.append))
+    assert "0.png: expected rows of 'class cx cy w h' in " in line
+    assert told == []
+
+
+def test_images_without_labels_are_counted(tmp_path: Path) -> None:
+    data = yolo_plain(tmp_path)
+    for k in (3, 5):
+        (data / "labels" / "train" / f"{k}.txt").unlink()
+    (data / "labels" / "train" / "7.txt").write_text("")
+    told: list[str] = []
+    read(data, "detect", tell=told.append)
+    assert told == ["2 of 10 images have no label file: taken as images without objects"]
+
+
+@pytest.mark.parametrize(("stated", "crowd"), [(0, False), (False, False), (1, True), (True, True)])
+def test_what_a_crowd_is(tmp_path: Path, stated: Any, crowd: bool) -> None:
+    boxes = [*BOXES, box_in(0, 0, iscrowd=stated)]
+    found = read(coco(tmp_path / "a.json", annotations=boxes), "detect")
+    assert sum(int(one.crowd.sum()) for one in found.train + found.val) == crowd
 
 
 def test_an_image_on_both_sides(tmp_path: Path) -> None:
@@ -513,10 +582,17 @@ def test_problems_are_counted_and_three_shown(tmp_path: Path) -> None:
     photos(tmp_path, ants=9, bees=9)
     for k in range(5):
         cut(tmp_path / "ants" / f"{k}.png")
-    line = fault(tmp_path, "classify")
+    told: list[str] = []
+    line = fault(tmp_path, "classify", tell=told.append)
     assert "expected data without faults, got 5 problems: " in line
+    assert [each.partition(": ")[0] for each in told] == [str(tmp_path / "ants" / f"{k}.png") for k in range(5)]
     assert [name in line for name in ("0.png", "1.png", "2.png", "3.png")] == [True, True, True, False]
     assert line.endswith("; and 2 more; mend them, or --leave-out to go on without them")
+    told.clear()
+    for k in (3, 4):
+        (tmp_path / "ants" / f"{k}.png").unlink()
+    assert "got 3 problems: " in fault(tmp_path, "classify", tell=told.append)
+    assert told == []  # the line has said it all
 
 
 def test_a_class_without_anything_to_train_on(tmp_path: Path) -> None:
@@ -569,6 +645,24 @@ def test_what_leaving_out_cannot_cure(tmp_path: Path) -> None:
             "expected boxes to validate with, got none in 0",
         ),
         (lambda folder: yolo(folder), "detect", "expected data.yaml or classes.txt"),
+        (
+            lambda folder: (folder / "annotations.json").write_text("[" + "1" * 5000 + "]"),
+            "detect",
+            "annotations.json: expected annotations in COCO form",
+        ),
+        (
+            lambda folder: coco(folder / "annotations.json", categories=[{"id": 2, "name": "a\nb"}, {"id": 5}]),
+            "detect",
+            "a name of its own",
+        ),
+        (
+            lambda folder: coco(
+                folder / "annotations.json", categories=[{"id": 2, "name": "a\nb"}, {"id": 5, "name": "dog"}]
+            ),
+            "detect",
+            r"expected names of classes that fit on a line, got 'a\\nb'; rename the class",
+        ),
+        (lambda folder: photos(folder, **{"ants ": 2, "bees": 2}), "classify", "fit on a line, got 'ants '; rename"),
     ],
 )
 def test_sets_that_are_refused(tmp_path: Path, make: Callable[[Path], Any], task: str, raises: str) -> None:
@@ -577,6 +671,20 @@ def test_sets_that_are_refused(tmp_path: Path, make: Callable[[Path], Any], task
         with pytest.raises(DataError, match=raises) as caught:
             read(tmp_path, task, leave_out=leave_out)
         assert "\n" not in str(caught.value)
+
+
+def test_folders_named_in_bytes_that_are_no_text(tmp_path: Path) -> None:
+    photos(tmp_path, ants=2, bees=2)
+    try:
+        (tmp_path / "ants").rename(tmp_path / os.fsdecode(b"fourmis \xe9"))
+    except OSError:
+        pytest.skip("file names are UTF-8 here")
+    assert r"fit on a line, got 'fourmis \udce9'; rename the class" in fault(tmp_path, "classify")
+
+
+def test_names_in_any_script(tmp_path: Path) -> None:
+    photos(tmp_path, **{"می\u200cخواهم": 2, "gris\u00a0clair": 2, "蚂蚁": 2})  # with characters that have no shape
+    assert len(read(tmp_path, "classify").names) == 3
 
 
 def test_sides_of_other_categories(tmp_path: Path) -> None:
@@ -606,6 +714,9 @@ def test_labels_that_are_not_where_they_should_be(tmp_path: Path) -> None:
         ("train: nowhere\nnames: [cat, dog]", "nowhere, there is no such path"),
         ("train: 7\nnames: [cat, dog]", "folders or lists of images, got 7"),
         ("train: data.yaml\nnames: [cat, dog]", r"expected a folder of images, or a \.txt list"),
+        (f"train: {'x' * 300}\nnames: [cat, dog]", "x, there is no such path"),
+        ('train: "a\\0b"\nnames: [cat, dog]', "there is no such path"),
+        ("train: images\nnames: [cat, dog]\nkpt_shape: [4, 3]", r"expected boxes, got pose labels \(kpt_shape\)"),
     ],
 )
 def test_descriptions_that_are_refused(tmp_path: Path, text: str, raises: str) -> None:
@@ -623,6 +734,7 @@ def test_descriptions_that_are_refused(tmp_path: Path, text: str, raises: str) -
         ({"task": "segment"}, RequestError, "a task that can be trained, classify or detect, got 'segment'"),
         ({"val_share": 1.0}, RequestError, "between 0 and 1, got 1"),
         ({"data": Path("nowhere")}, DataError, "nowhere: expected a data set, there is no such path"),
+        ({"data": Path("x" * 300)}, DataError, "x: expected a data set, there is no such path"),
         ({"val": Path("nowhere")}, DataError, "nowhere: expected a data set, there is no such path"),
         ({"data": Path(__file__)}, DataError, "a folder of images for every class, got a file"),
     ],

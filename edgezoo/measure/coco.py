@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import math
+import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -74,7 +75,7 @@ def tables(path: Path) -> tuple[Rows, Rows, Rows]:
     """Images, annotations and categories of a `.json` with images and boxes. Raises DataError."""
     try:
         content = json.loads(path.read_text("utf-8"))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError, RecursionError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(f"{path}: expected annotations in COCO form: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise DataError(f"{path}: expected annotations in COCO form, an object with images, annotations, categories")
@@ -95,7 +96,7 @@ def misfit(stated_wh: tuple[int, int] | None, size_wh: tuple[int, int]) -> str:
 
 def check_files(pictures: Sequence[Picture]) -> None:
     """DataError where images are missing, before the first of them costs time."""
-    missing = [picture.path for picture in pictures if not picture.path.is_file()]
+    missing = [picture.path for picture in pictures if not os.path.isfile(picture.path)]
     if missing:
         raise DataError(
             f"expected {len(pictures)} images, {len(missing)} are missing, the first is {missing[0]}; "
@@ -173,6 +174,25 @@ def field(row: Mapping[str, Any], key: str, path: Path) -> Any:
     raise DataError(f"{path}: expected {key} as a number or a text, got {value!r} in {str(dict(row))[:80]}")
 
 
+def sides_of(row: Mapping[str, Any]) -> list[float] | None:
+    """x, y, width and height of a box, finite or not; None where it does not say them."""
+    stated = row.get("bbox")
+    if not isinstance(stated, list) or len(stated) != 4:
+        return None
+    sides = [number for each in stated if (number := _number(each)) is not None]
+    return sides if len(sides) == 4 else None
+
+
+def crowd_of(row: Mapping[str, Any]) -> bool | None:
+    """Whether a box is around a crowd; None where it says neither."""
+    value = row.get("iscrowd", 0)
+    return bool(value) if value in (0, 1) else None
+
+
+def shown(value: object) -> str:
+    return repr(value)[:80]
+
+
 def pictures_of(images: Sequence[Mapping[str, Any]], path: Path) -> dict[Any, Picture]:
     """By the id that annotations name them by; their files may be missing. Raises DataError."""
     places = _places(path)
@@ -182,7 +202,8 @@ def pictures_of(images: Sequence[Mapping[str, Any]], path: Path) -> dict[Any, Pi
         if key in pictures:
             raise DataError(f"{path}: expected every image once, got id {key!r} twice")
         candidates = [place / name for place in places]
-        file = next((candidate for candidate in candidates if candidate.is_file()), candidates[0])
+        # Not Path.is_file, which raises where a name is too long.
+        file = next((candidate for candidate in candidates if os.path.isfile(candidate)), candidates[0])
         width, height = row.get("width"), row.get("height")
         size_wh = (width, height) if isinstance(width, int) and isinstance(height, int) else None
         pictures[key] = Picture(id=k, path=file, size_wh=size_wh)
@@ -199,22 +220,33 @@ def _places(path: Path) -> list[Path]:
 def _box(
     k: int, row: Mapping[str, Any], pictures: Mapping[Any, Picture], ids: Mapping[Any, int], path: Path
 ) -> dict[str, Any]:
-    image, sides = field(row, "image_id", path), row.get("bbox")
+    image, sides, crowd = field(row, "image_id", path), sides_of(row), crowd_of(row)
     if image not in pictures:
         raise DataError(f"{path}: a box is in image {image!r}, which is not among the images")
-    numbers = isinstance(sides, list) and len(sides) == 4 and all(isinstance(side, (int, float)) for side in sides)
-    if not numbers or not all(map(math.isfinite, sides)) or min(sides[2:]) < 0:  # type: ignore[arg-type, index]
-        raise DataError(f"{path}: expected bbox as [x, y, width, height], got {sides!r} in image {image!r}")
-    assert isinstance(sides, list)
-    area = row.get("area")
+    if sides is None or not all(map(math.isfinite, sides)) or min(sides[2:]) < 0:
+        got = shown(row.get("bbox"))
+        raise DataError(f"{path}: expected bbox as [x, y, width, height], got {got} in image {image!r}")
+    if crowd is None:
+        raise DataError(f"{path}: expected iscrowd as 0 or 1, got {shown(row['iscrowd'])} in image {image!r}")
+    area = _number(row.get("area"))
+    area = sides[2] * sides[3] if area is None else area
+    if not math.isfinite(area):
+        raise DataError(f"{path}: expected a finite area, got {shown(row.get('area'))} in image {image!r}")
     return {
         "id": k,  # from 1: pycocotools takes 0 for "no box"
         "image_id": pictures[image].id,
         "category_id": ids[row["category_id"]],
-        "bbox": [float(side) for side in sides],
-        "area": float(area) if isinstance(area, (int, float)) else float(sides[2] * sides[3]),
-        "iscrowd": int(bool(row.get("iscrowd", 0))),
+        "bbox": sides,
+        "area": area,
+        "iscrowd": int(crowd),
     }
+
+
+def _number(value: object) -> float | None:
+    try:
+        return float(value) if isinstance(value, (int, float)) else None
+    except OverflowError:  # hundreds of digits
+        return math.inf
 
 
 def _class_ids(

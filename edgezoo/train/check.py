@@ -82,6 +82,8 @@ def sort_out(seen: Sequence[Seen]) -> tuple[list[Seen], list[str]]:
 
 
 def _see(item: Item) -> Seen:
+    if not os.path.isfile(item.path):  # nor is a pipe or a device, which may never end
+        return Seen(item, b"", (0, 0), _NO_BOXES, ("expected an image: no such file",))
     try:
         data = item.path.read_bytes()
         if what := _cut_off(data):

@@ -119,10 +119,12 @@ def _items(table: _Table, names: tuple[str, ...]) -> tuple[list[Item], list[str]
 
 def _box(row: Mapping[str, Any], ids: Mapping[Any, int], path: Path) -> Box | str:
     """The box, or what is wrong with it."""
-    category, sides = row.get("category_id"), row.get("bbox")
+    category, sides, crowd = row.get("category_id"), form.sides_of(row), form.crowd_of(row)
     if not isinstance(category, (str, int)) or category not in ids:
         return f"expected one of the {len(ids)} categories of {path.name}, got {category!r}"
-    if not isinstance(sides, list) or len(sides) != 4 or not all(isinstance(side, (int, float)) for side in sides):
-        return f"expected bbox as [x, y, width, height], got {sides!r}"
-    x, y, width, height = map(float, sides)
-    return ids[category], (x, y, x + width, y + height), bool(row.get("iscrowd", 0))
+    if sides is None:
+        return f"expected bbox as [x, y, width, height], got {form.shown(row.get('bbox'))}"
+    if crowd is None:
+        return f"expected iscrowd as 0 or 1, got {form.shown(row['iscrowd'])}"
+    x, y, width, height = sides
+    return ids[category], (x, y, x + width, y + height), crowd

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import unicodedata
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,6 +22,7 @@ from edgezoo.train.split import split
 
 TASKS = ("classify", "detect")
 _MOST_SHOWN = 3
+_NO_LINE = ("Cc", "Cs", "Zl", "Zp")  # kinds of characters: control, half of a pair (bytes that are not UTF-8), breaks
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, slots=True)
@@ -77,27 +80,31 @@ def read(
     `val/` may be called `valid`, `validation` or `test`. Without it, `val_share` of the images is drawn by `seed`, see
     `split`; `val`, a path, takes its place: a folder of classes, a `.json`, a folder or list of images for YOLO form.
 
-    A problem ends it with one line. With `leave_out` every image with a problem is left out, and `tell` hears a line
-    for each: with one bad box the whole image, for an object without its box teaches wrongly; of copies, see
-    `sort_out`. A class without an image, or a box, to train on is told too and keeps its place among the names.
+    Problems end it with one line; where that cannot show all of them, `tell` hears a line for each before. With
+    `leave_out` every image with a problem is left out, and `tell` hears of each: with one bad box the whole image, for
+    an object without its box teaches wrongly; of copies, see `sort_out`. A class without an image, or a box, to train
+    on is told too and keeps its place among the names.
     """
     _check_request(task, val_share)
     listing = _list(data, task, val)
+    _check_names(data, listing.names)
     for note in listing.notes:
         tell(note)
     if not listing.items:
         kinds = " ".join(SUFFIXES)
         raise DataError(f"{data}: expected images, got none{listing.hints.get('', '')}; known are {kinds}")
     seen, problems = check.sort_out(check.see(listing.items, progress))
-    problems = [*listing.problems, *problems]
+    problems = [_printable(line) for line in (*listing.problems, *problems)]
     drawn = [one.item.side for one in seen if one.item.side]
     sides = drawn if len(drawn) == len(seen) else split(seen, task=task, share=val_share, seed=seed)
     found = _made(task, listing.names, seen, sides)
     empty, lack = _empty_classes(found, listing), _lack(found, listing)
-    if (problems or empty) and not leave_out:
-        raise DataError(f"{data}: {_summary([*problems, *empty], lack)}")
-    for line in (*problems, *empty):
-        tell(line)
+    lines = [*problems, *empty]
+    if leave_out or len(lines) > _MOST_SHOWN:
+        for line in lines:
+            tell(line)
+    if lines and not leave_out:
+        raise DataError(f"{data}: {_summary(lines, lack)}")
     if lack:
         raise DataError(f"{data}: {lack}")
     return found
@@ -112,7 +119,7 @@ def _check_request(task: str, val_share: float) -> None:
 
 def _list(data: Path, task: str, val: Path | None) -> Listing:
     for path in (data, *([val] if val else [])):
-        if not path.exists():
+        if not os.path.exists(path):
             raise DataError(f"{path}: expected a data set, there is no such path")
     if task == "classify":
         return folders.read(data, val)
@@ -122,6 +129,18 @@ def _list(data: Path, task: str, val: Path | None) -> Listing:
     if not as_coco and not as_yolo:
         raise DataError(f"{data}: expected COCO form ({coco_json.FORMS}) or YOLO form ({yolo_txt.FORMS}), got neither")
     return coco_json.read(data, val) if as_coco else yolo_txt.read(data, val)
+
+
+def _check_names(data: Path, names: Sequence[str]) -> None:
+    """DataError where one cannot be a line of a list of labels."""
+    for name in names:
+        if not name or name != name.strip() or any(unicodedata.category(c) in _NO_LINE for c in name):
+            raise DataError(f"{data}: expected names of classes that fit on a line, got {name!r}; rename the class")
+
+
+def _printable(line: str) -> str:
+    """Names of files may hold anything, line breaks too."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in line)
 
 
 def _made(task: str, names: tuple[str, ...], seen: Sequence[check.Seen], sides: Sequence[Side]) -> DataSet:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,8 +53,17 @@ def read(data: Path, val: Path | None) -> Listing:
             problems += more
             items += [_item(image, side, len(found.names)) for image in images]
     problems += _orphans([item.path for item in items])
+    plain = [item.path for item in items if not item.faults and os.path.isfile(item.path)]
+    bare = sum(not os.path.exists(_label_file(path)) for path in plain)
+    note = f"{bare} of {len(items)} images have no label file: taken as images without objects"
     hint = f": labels were looked for as {_label_file(items[0].path)}" if items else ""
-    return Listing(names=found.names, items=tuple(items), problems=tuple(problems), hints={"": hint})
+    return Listing(
+        names=found.names,
+        items=tuple(items),
+        problems=tuple(problems),
+        notes=(note,) if bare else (),
+        hints={"": hint},
+    )
 
 
 def _yaml_in(data: Path) -> Path | None:
@@ -69,6 +79,8 @@ def _described(path: Path) -> _Set:
         raise DataError(f"{path}: expected a data.yaml of YOLO: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict) or "train" not in content:
         raise DataError(f"{path}: expected a data.yaml of YOLO, with names and train")
+    if content.get("kpt_shape"):  # a row with points looks like a polygon
+        raise DataError(f"{path}: expected boxes, got pose labels (kpt_shape); write every row as {_ROW!r}, without it")
     root = path.parent / str(content.get("path") or "")
     val: Any = next((content[name] for name in VAL_FOLDERS if content.get(name)), [])
     return _Set(
@@ -100,7 +112,7 @@ def _places(stated: Any, root: Path, path: Path) -> tuple[Path, ...]:
             raise DataError(f"{path}: expected train and val as folders or lists of images, got {each!r}")
         # Roboflow writes `../train/images` and means `train/images`; the authors' own loader forgives it too.
         candidates = [root / each, root / each.removeprefix("../")]
-        found = next((place for place in candidates if place.exists()), None)
+        found = next((place for place in candidates if os.path.exists(place)), None)
         if found is None:
             raise DataError(
                 f"{path}: expected images at {candidates[0]}, there is no such path; mend its path or train"
@@ -134,7 +146,7 @@ def _images(place: Path, root: Path) -> tuple[Sequence[Path], Sequence[str]]:
     if place.is_dir():
         files = Files.of(place)
         return files.images, files.problems
-    if place.suffix.lower() != ".txt":
+    if place.suffix.lower() != ".txt" or not place.is_file():
         raise DataError(f"{place}: expected a folder of images, or a .txt list of them")
     try:
         lines = [line.strip() for line in place.read_text("utf-8-sig").splitlines()]
@@ -149,8 +161,9 @@ def _orphans(images: Sequence[Path]) -> list[str]:
     for image in images:
         homes.setdefault(_label_file(image).parent, set()).add(image.parent)
     problems = []
-    for folder, places in sorted(homes.items()):
-        stems = {path.stem for place in places for path in place.glob("*") if path.suffix.lower() in SUFFIXES}
+    for folder, places in sorted((folder, homes[folder]) for folder in homes if os.path.isdir(folder)):
+        here = [place for place in places if os.path.isdir(place)]
+        stems = {path.stem for place in here for path in place.glob("*") if path.suffix.lower() in SUFFIXES}
         labels = [path for path in sorted(folder.glob("*.txt")) if folder not in places and path.name != "classes.txt"]
         problems += [f"{path}: expected an image of that name, found none" for path in labels if path.stem not in stems]
     return problems
@@ -158,7 +171,7 @@ def _orphans(images: Sequence[Path]) -> list[str]:
 
 def _listed(line: str, *bases: Path) -> Path:
     candidates = [base / line for base in bases]
-    return next((path for path in candidates if path.is_file()), candidates[0])
+    return next((path for path in candidates if os.path.isfile(path)), candidates[0])
 
 
 def _item(image: Path, side: Side | None, classes: int) -> Item:
@@ -168,22 +181,24 @@ def _item(image: Path, side: Side | None, classes: int) -> Item:
 
 def _label_file(image: Path) -> Path:
     """`labels` for the last `images` of the path; else beside the image."""
-    beside = image.with_suffix(".txt")
+    beside = image.parent / f"{image.stem}.txt"  # not with_suffix: a list may say `/`
     folders = list(beside.parent.parts)
     if "images" not in folders:
         return beside
     folders[len(folders) - 1 - folders[::-1].index("images")] = "labels"
     swapped = Path(*folders, beside.name)
-    return beside if beside.is_file() and not swapped.is_file() else swapped
+    return beside if os.path.isfile(beside) and not os.path.isfile(swapped) else swapped
 
 
 def _labels(path: Path, classes: int) -> tuple[list[Box], list[str]]:
     """Boxes and faults; no file, no objects, by YOLO's rule."""
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # a pipe may never end
+            return [], [f"expected rows of {_ROW!r} in {path}: it is no file"]
         lines = path.read_text("utf-8-sig").splitlines()
     except FileNotFoundError:
         return [], []
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         return [], [f"expected rows of {_ROW!r} in {path}: {error}"]
     boxes: list[Box] = []
     faults: list[str] = []
