@@ -15,6 +15,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Protocol
 
@@ -133,8 +135,8 @@ def _fetch(file: RemoteFile, progress: Progress | None, tries: _Tries) -> Path:
 
 
 def is_cached(file: RemoteFile) -> bool:
-    """Whether `fetch` has a copy already (its hash is checked then, not here)."""
-    return _expectation(file, _Tries(0))[2].is_file()
+    """Whether `fetch` needs no network."""
+    return cached(file) is not None
 
 
 def sha256_of(path: Path) -> str:
@@ -175,13 +177,29 @@ def _bring(file: RemoteFile, mirror: str, part: Path, progress: Progress | None,
 
 
 def _copy(source: Path, part: Path, name: str, progress: Progress | None) -> None:
-    total, done = source.stat().st_size, 0
-    with source.open("rb") as reader, part.open("wb") as writer:
-        while chunk := reader.read(1 << 20):
+    total = source.stat().st_size
+    with source.open("rb") as reader:
+        chunks = iter(partial(reader.read, 1 << 20), b"")
+        _keep(_told(chunks, progress, name, 0, total), part)
+
+
+def _told(
+    chunks: Iterator[bytes], progress: Progress | None, name: str, done: int, total: int | None
+) -> Iterator[bytes]:
+    """The chunks, each when it was told of: who hears of it may put an end to it."""
+    for chunk in chunks:
+        done += len(chunk)
+        if progress:
+            progress(name, done, total)
+        yield chunk
+
+
+def _keep(chunks: Iterator[bytes], part: Path, *, behind: bool = False) -> None:
+    """Write them to `part`, or behind what is there; it is opened for the first one, for there may never be any."""
+    first = next(chunks, b"")
+    with part.open("ab" if behind else "wb") as writer:
+        for chunk in chain((first,), chunks):
             writer.write(chunk)
-            done += len(chunk)
-            if progress:
-                progress(name, done, total)
 
 
 def _download(url: str, part: Path, file: RemoteFile, progress: Progress | None, tries: _Tries) -> bool:
@@ -209,11 +227,8 @@ def _download(url: str, part: Path, file: RemoteFile, progress: Progress | None,
                 start = start if answer.status_code == 206 else 0
                 length = answer.headers.get("Content-Length", "")
                 total = start + int(length) if length.isdecimal() else file.bytes
-                with part.open("ab" if start else "wb") as writer:
-                    for chunk in answer.iter_content(CHUNK):
-                        writer.write(chunk)
-                        if progress:
-                            progress(file.name, writer.tell(), total)
+                chunks = answer.iter_content(CHUNK)
+                _keep(_told(chunks, progress, file.name, start, total), part, behind=start > 0)
                 if total is None or part.stat().st_size >= total:
                     return True
                 reason = WeightsError(f"got {part.stat().st_size} of {total} bytes")

@@ -274,6 +274,22 @@ def test_an_interrupted_download_leaves_nothing(server: Server) -> None:
     assert kept() == []
 
 
+def test_there_is_no_file_before_there_are_bytes(server: Server) -> None:
+    """A process may end while a thread still waits for the first ones."""
+    seen: list[list[str]] = []
+    fetch(official(server.base), progress=lambda *_: seen.append(kept()))
+    assert seen[0] == []
+    assert len(seen[-1]) == 1
+
+
+def test_a_copy_that_was_damaged_is_not_cached(folder: Path) -> None:
+    (folder / "net.pth").write_bytes(BYTES)
+    path = fetch(official())
+    assert is_cached(official())
+    path.write_bytes(OTHER)
+    assert not is_cached(official())
+
+
 class Full:
     """A file on a full disk."""
 
