@@ -24,16 +24,17 @@ import pytest
 
 import edgezoo
 from edgezoo import cards, weights
+from edgezoo.address import Address
 from edgezoo.bundle import Bundle
 from edgezoo.cli import demo_, main, play
-from edgezoo.errors import BundleError, ConvertError, RequestError, SinkError
+from edgezoo.errors import BundleError, ConvertError, RequestError, SinkError, SourceError
 from edgezoo.frame import Frame, Image
 from edgezoo.loading import find_bundle
 from edgezoo.measure import devices
 from edgezoo.preprocess import Preprocess
-from edgezoo.results import Result
+from edgezoo.results import Labels, Result
 from edgezoo.sinks import open_sink
-from edgezoo.sources import camera, open_source
+from edgezoo.sources import camera, open_source, paced
 from edgezoo.sources.paced import Paced
 
 cv2 = pytest.importorskip("cv2", reason="clips are made with OpenCV")
@@ -150,8 +151,8 @@ def zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bundle_of: Callable[...
     return folder
 
 
-def write_clip(path: Path) -> None:
-    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), 25, (192, 128))
+def write_clip(path: Path, *, fps: int = 25) -> None:
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter_fourcc(*"mp4v"), fps, (192, 128))
     for k in range(FRAMES):
         writer.write(graphs.scene((192, 128), (20 + 4 * k, 30, 80 + 4 * k, 90)))
     writer.release()
@@ -191,13 +192,18 @@ def _signals_as_they_were() -> Iterator[None]:
 
 
 def without_display(text: str, **options: Any) -> Any:
-    if text == "window":
+    if text.startswith("window"):
         raise SinkError("expected a screen for a window, there is none")
     return open_sink(text, **options)
 
 
 class Driver:
-    """A `cv2.VideoCapture` of a camera that sees a red square."""
+    """A `cv2.VideoCapture` of a camera that sees a red square, or that is held by its driver."""
+
+    def __init__(self, gives: str = "frames") -> None:
+        self.gives = gives
+        self.let_go = threading.Event()
+        self.grabs, self.released = 0, 0
 
     def isOpened(self) -> bool:  # noqa: N802
         return True
@@ -209,23 +215,30 @@ class Driver:
         return {cv2.CAP_PROP_FRAME_WIDTH: 192.0, cv2.CAP_PROP_FRAME_HEIGHT: 128.0}.get(prop, 0.0)
 
     def grab(self) -> bool:
+        if self.gives == "nothing, for long":
+            self.let_go.wait(20)
+        self.grabs += 1
         time.sleep(0.01)
-        return True
+        return self.gives != "nothing"
 
     def retrieve(self) -> tuple[bool, Image]:
         return True, graphs.scene((192, 128), (40, 30, 100, 90))
 
     def release(self) -> None:
-        pass
+        self.released += 1
+
+
+Cameras = dict[int, Driver]
 
 
 @pytest.fixture
-def a_camera(demo: Demo, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Plugs it in."""
+def a_camera(demo: Demo, monkeypatch: pytest.MonkeyPatch) -> Cameras:
+    """Plugs it in, as number 0; others may be put beside it."""
+    drivers = {0: Driver()}
 
     class FakeCv2:
         def VideoCapture(self, target: Any, *more: Any) -> Any:  # noqa: N802
-            return Driver() if target == 0 else cv2.VideoCapture(target, *more)
+            return drivers[target] if target in drivers else cv2.VideoCapture(target, *more)
 
         def __getattr__(self, name: str) -> Any:
             return getattr(cv2, name)
@@ -233,8 +246,10 @@ def a_camera(demo: Demo, monkeypatch: pytest.MonkeyPatch) -> None:
     fake = FakeCv2()
     monkeypatch.setattr(camera, "require", lambda _: fake)
     monkeypatch.setattr("edgezoo.sources._capture.require", lambda _: fake)
-    monkeypatch.setattr(demo_, "_cameras", lambda: ["camera:0"])
+    monkeypatch.setattr(demo_, "_cameras", lambda: [f"camera:{number}" for number in sorted(drivers)])
     monkeypatch.setattr(demo_, "LIVE_S", 0.4)
+    monkeypatch.setattr(demo_, "CAMERA_S", 0.3)
+    return drivers
 
 
 # What runs, and why.
@@ -251,10 +266,12 @@ def test_a_machine_with_nothing_at_all(demo: Demo, zoo: Path, server: Server) ->
     assert os.listdir() == ["edgezoo-demo.mp4"]
     shown, before = pictures(Path("edgezoo-demo.mp4")), pictures(zoo / "digits" / "clip.mp4")
     assert len(shown) == len(before) == FRAMES
-    assert not any(np.allclose(one, other, atol=60) for one, other in zip(shown, before))  # boxes are drawn
+    for k, (one, other) in enumerate(zip(shown, before)):
+        square = np.s_[34:94, 17 + 4 * k : 84 + 4 * k]  # below the words in the corner
+        assert not np.allclose(one[square], other[square], atol=60), "its box is drawn"
 
 
-def test_a_camera_and_a_network(demo: Demo, a_camera: None, server: Server) -> None:
+def test_a_camera_and_a_network(demo: Demo, a_camera: Cameras, server: Server) -> None:
     said = demo("--frames", 3)
     assert (said.code, said.choice) == (0, "camera:0, and yolox_nano, fetched just now")
     assert pictures(Path("edgezoo-demo.mp4"))
@@ -266,7 +283,7 @@ def test_a_camera_and_a_network(demo: Demo, a_camera: None, server: Server) -> N
 @pytest.mark.parametrize("mirror", [False, True])
 @pytest.mark.parametrize("there", ["bundle", "weights"])
 def test_what_is_cached_needs_no_network(
-    demo: Demo, a_camera: None, server: Server, monkeypatch: pytest.MonkeyPatch, there: str, mirror: bool
+    demo: Demo, a_camera: Cameras, server: Server, monkeypatch: pytest.MonkeyPatch, there: str, mirror: bool
 ) -> None:
     onnx_file = cards.read_card("yolox_nano").onnx
     assert onnx_file is not None
@@ -295,7 +312,7 @@ def test_what_is_cached_needs_no_network(
 )
 @pytest.mark.parametrize("mirror", [False, True])
 def test_a_network_that_is_none(
-    demo: Demo, a_camera: None, server: Server, monkeypatch: pytest.MonkeyPatch, how: str, reason: str, mirror: bool
+    demo: Demo, a_camera: Cameras, server: Server, monkeypatch: pytest.MonkeyPatch, how: str, reason: str, mirror: bool
 ) -> None:
     if mirror:
         monkeypatch.setenv("EDGEZOO_MIRROR", f"{server.base}/mirror")
@@ -306,19 +323,19 @@ def test_a_network_that_is_none(
     assert reason in said.choice
     assert said.seconds < PATIENCE_S + 2
     server.over.set()
-    assert no_more_fetching()
+    assert no_more("edgezoo fetch")
     assert not [path for path in weights.cache_folder().rglob("*") if path.is_file()]
 
 
-def no_more_fetching() -> bool:
+def no_more(named: str) -> bool:
     """Whether the threads that were left behind end."""
     for thread in threading.enumerate():
-        if thread.name.startswith("edgezoo fetch"):
+        if thread.name.startswith(named):
             thread.join(5)
-    return not any(thread.name.startswith("edgezoo fetch") for thread in threading.enumerate())
+    return not any(thread.name.startswith(named) for thread in threading.enumerate())
 
 
-def test_a_name_server_that_never_answers(demo: Demo, a_camera: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_name_server_that_never_answers(demo: Demo, a_camera: Cameras, monkeypatch: pytest.MonkeyPatch) -> None:
     over = threading.Event()
 
     def hang(*_: Any, **__: Any) -> Any:
@@ -332,34 +349,69 @@ def test_a_name_server_that_never_answers(demo: Demo, a_camera: None, monkeypatc
     assert said.seconds < PATIENCE_S + 2
     assert not [path for path in weights.cache_folder().rglob("*") if path.is_file()]  # though it still hangs
     over.set()
-    assert no_more_fetching()
+    assert no_more("edgezoo fetch")
 
 
-def test_nobody_there(demo: Demo, a_camera: None, server: Server) -> None:
+def test_nobody_there(demo: Demo, a_camera: Cameras, server: Server) -> None:
     server.shutdown()
     server.server_close()
     assert "digits, built in: yolox_nano cannot be fetched ([Errno" in demo("--frames", 3).choice
 
 
-def test_a_slow_download_goes_on(demo: Demo, a_camera: None, server: Server) -> None:
+def test_a_slow_download_goes_on(demo: Demo, a_camera: Cameras, server: Server) -> None:
     server.how = "slow"
     said = demo("--frames", 3)
     assert said.choice == "camera:0, and yolox_nano, fetched just now"
     assert said.seconds > 1.5 * PATIENCE_S
 
 
-def test_the_wrong_bytes(demo: Demo, a_camera: None, server: Server) -> None:
+def test_the_wrong_bytes(demo: Demo, a_camera: Cameras, server: Server) -> None:
     server.data = server.data[:-1] + b"?"
     said = demo("--frames", 3)
     assert "and digits, built in: yolox_nano cannot be fetched (everyday.onnx from " in said.choice
     assert "expected SHA-256" in said.choice
 
 
+@pytest.mark.parametrize("trouble", ["no place", "damaged"])
+def test_a_bundle_that_cannot_be_made(demo: Demo, a_camera: Cameras, trouble: str) -> None:
+    if trouble == "no place":
+        weights.cache_folder().mkdir()
+        (weights.cache_folder() / "bundles").write_text("no folder")
+    else:
+        folder = find_bundle("yolox_nano").folder
+        (folder / "NOTICE").write_text("changed")
+        (folder / "mine.txt").write_text("so it is not replaced")
+    said = demo("--frames", 3)
+    assert said.code == 0
+    assert said.choice.startswith("camera:0, and digits, built in: yolox_nano cannot be made ready (")
+    assert said.choice.endswith("); show it a digit")
+
+
+@pytest.mark.parametrize("wanted", ["--classes red", "--size 96x64"])
+@pytest.mark.parametrize("plugged_in", [False, True])
+def test_what_is_asked_of_the_everyday_model(
+    demo: Demo, a_camera: Cameras, server: Server, wanted: str, plugged_in: bool
+) -> None:
+    if not plugged_in:
+        a_camera.clear()
+    said = demo(*wanted.split(), "--frames", 3)
+    where = "camera:0" if plugged_in else "no camera: the built-in clip"
+    assert (said.code, said.choice) == (0, f"{where}, and yolox_nano, fetched just now")
+    shutil.rmtree(weights.cache_folder())
+    server.how = "404"
+    said = demo(*wanted.split())
+    assert (said.code, said.out) == (2, "")
+    assert len(said.err.splitlines()) == 1
+    assert said.err.startswith("edgezoo: --classes and --size are for yolox_nano, which cannot be had: everyday.onnx: ")
+    assert "EDGEZOO_MIRROR" in said.err
+    assert demo(*wanted.split(), "--model", "digits", "--frames", 3).choice.endswith("and digits, as asked")
+
+
 def test_patience_is_five_seconds() -> None:
     assert demo_.PATIENCE_S == 5
 
 
-def test_a_source_is_obeyed(demo: Demo, a_camera: None, zoo: Path, server: Server) -> None:
+def test_a_source_is_obeyed(demo: Demo, a_camera: Cameras, zoo: Path, server: Server) -> None:
     shutil.copy(zoo / "digits" / "clip.mp4", "mine.mp4")
     assert demo("mine.mp4").choice == "mine.mp4, and yolox_nano, fetched just now"
     shutil.rmtree(weights.cache_folder())
@@ -373,7 +425,7 @@ def test_a_source_is_obeyed(demo: Demo, a_camera: None, zoo: Path, server: Serve
     assert [line.split()[1] for line in said.out.splitlines()] == ["edgezoo-demo-3.mp4", "edgezoo-demo-3-2.mp4"]
 
 
-def test_a_model_is_obeyed(demo: Demo, a_camera: None, zoo: Path, server: Server) -> None:
+def test_a_model_is_obeyed(demo: Demo, a_camera: Cameras, zoo: Path, server: Server) -> None:
     said = demo("--model", "digits", "--frames", 3)
     assert (said.code, said.choice) == (0, "camera:0, and digits, as asked")
     said = demo("--model", zoo / "digits" / "bundle", zoo / "digits" / "clip.mp4")
@@ -399,7 +451,7 @@ def test_what_is_wrong_is_said_before_anything_is_fetched(demo: Demo, server: Se
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="cameras are listed on Linux only")
-def test_the_first_camera_that_opens(demo: Demo, a_camera: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_first_camera_that_opens(demo: Demo, a_camera: Cameras, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     there = [devices.Device(path="/dev/video7", trouble="busy"), devices.Device(path="/dev/video0", name="a camera")]
     monkeypatch.setattr(devices, "cameras", lambda: iter(there))
@@ -411,13 +463,13 @@ def test_a_camera_that_does_not_open(demo: Demo, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(camera, "_why_not", lambda target: f"may not open /dev/video{target}; try: sudo")
     said = demo()
     assert said.code == 0
-    assert said.choice == f"no camera (may not open /dev/video97; try: sudo){ON_CLIP.removeprefix('no camera')}"
+    assert said.choice == f"no camera (may not open /dev/video97){ON_CLIP.removeprefix('no camera')}"
     assert said.seconds < 3
     assert "VIDEOIO" not in said.err
 
 
 def test_a_second_camera_takes_the_place_of_one_that_does_not_open(
-    demo: Demo, a_camera: None, monkeypatch: pytest.MonkeyPatch
+    demo: Demo, a_camera: Cameras, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(demo_, "_cameras", lambda: ["camera:/dev/nothing", "camera:0"])
     monkeypatch.setattr(camera, "Capture", lambda name, target, *_, **__: opened(name, target))
@@ -430,7 +482,65 @@ def opened(name: str, target: int | str) -> Any:
     return Capture(name, target, "ANY") if target == 0 else SimpleNamespace(is_open=False)
 
 
-def test_a_camera_without_a_display_ends_by_itself(demo: Demo, a_camera: None) -> None:
+@pytest.mark.parametrize("gives", ["nothing", "nothing, for long"])
+def test_a_camera_without_frames_is_passed_over(demo: Demo, a_camera: Cameras, gives: str) -> None:
+    a_camera[0].gives = gives
+    a_camera[1] = Driver()
+    said = demo("--model", "digits", "--frames", 2)
+    assert (said.code, said.choice) == (0, "camera:1, and digits, as asked")
+    del a_camera[1]
+    said = demo("--model", "digits")
+    reason = "no camera (camera:0 gives no frames): the built-in clip"
+    assert (said.code, said.choice) == (0, f"{reason}, and digits, as asked")
+    assert said.seconds < 8
+    if gives == "nothing, for long":
+        assert a_camera[0].released == 0, "its driver is in it"
+    a_camera[0].let_go.set()
+    assert no_more("edgezoo first")
+    assert a_camera[0].released == 2
+
+
+def test_many_cameras_without_frames(demo: Demo, a_camera: Cameras, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(demo_, "CAMERAS_S", 0.5)
+    a_camera |= {number: Driver("nothing, for long") for number in range(20)}
+    said = demo()
+    assert said.code == 0
+    assert said.choice.startswith("no camera (camera:0 gives no frames): the built-in clip, and digits")
+    assert said.seconds < 4
+    for driver in a_camera.values():
+        driver.let_go.set()
+    assert no_more("edgezoo first")
+
+
+def test_a_camera_that_was_tried_shows_what_is_new(a_camera: Cameras) -> None:
+    tried = camera.Camera(Address.parse("camera:0"))
+    tried.begin(patience_s=5)
+    assert a_camera[0].grabs == 1
+    began_ns = time.monotonic_ns()
+    first = next(iter(tried))
+    assert a_camera[0].grabs == 4, "two may have waited in buffers"
+    assert first.grabbed_ns > began_ns
+    tried.close()
+    tried.close()
+    assert a_camera[0].released == 1
+    untouched = camera.Camera(Address.parse("camera:0"))
+    untouched.begin(patience_s=5)
+    untouched.close()
+    assert a_camera[0].released == 2
+    assert list(untouched) == []
+
+
+@pytest.mark.parametrize("platform", ["darwin", "win32"])
+def test_the_reason_for_no_camera_is_short(demo: Demo, monkeypatch: pytest.MonkeyPatch, platform: str) -> None:
+    monkeypatch.setattr(demo_, "_cameras", lambda: ["camera:0"])
+    monkeypatch.setattr(camera, "Capture", lambda *_: SimpleNamespace(is_open=False))
+    monkeypatch.setattr(sys, "platform", platform)
+    with pytest.raises(SourceError, match=r"hold it\?"):
+        camera.Camera(Address.parse("camera:0"))
+    assert demo_._camera() == (None, "no camera (could not open one): the built-in clip")
+
+
+def test_a_camera_without_a_display_ends_by_itself(demo: Demo, a_camera: Cameras) -> None:
     said = demo("--model", "digits")
     assert said.code == 0
     assert "no display here: recording 0.4 s as edgezoo-demo.mp4" in said.err
@@ -458,19 +568,27 @@ class Window:
     def close(self) -> None: ...
 
 
-def test_a_clip_is_shown_in_a_window_by_its_own_clock(demo: Demo, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("asked", ["", "--sink window", "mine.mp4 --sink window", "mine.mp4 yours.mp4"])
+def test_a_clip_is_shown_in_a_window_by_its_own_clock(
+    demo: Demo, zoo: Path, monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    for clip in (zoo / "digits" / "clip.mp4", Path("mine.mp4"), Path("yours.mp4")):
+        write_clip(clip, fps=8)
     window = Window()
     monkeypatch.setattr(play, "open_sink", lambda text, **_: window)
-    said = demo()
-    assert (said.code, said.choice, said.out) == (0, ON_CLIP, "")
-    assert os.listdir() == []
-    (first, began, _), (last, ended, age_ms) = window.seen[0], window.seen[-1]
-    assert (first, last) == (0, FRAMES - 1)
-    assert ended - began == pytest.approx((FRAMES - 1) / 25, abs=0.2)
-    assert age_ms < 200
+    said = demo(*asked.split(), *(["--model", "digits"] if "mp4" in asked else []))
+    assert (said.code, said.out) == (0, "")
+    assert sorted(os.listdir()) == ["mine.mp4", "yours.mp4"]
+    assert window.seen[-1][0] == FRAMES - 1
+    assert said.seconds > (FRAMES - 1) / 8
 
 
-def test_closing_the_window_ends_it(demo: Demo, a_camera: None, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_recording_is_as_fast_as_it_can_be(demo: Demo, zoo: Path) -> None:
+    write_clip(zoo / "digits" / "clip.mp4", fps=1)
+    assert demo("--sink", "null").seconds < FRAMES - 1
+
+
+def test_closing_the_window_ends_it(demo: Demo, a_camera: Cameras, monkeypatch: pytest.MonkeyPatch) -> None:
     window = Window(until=4)
     monkeypatch.setattr(play, "open_sink", lambda text, **_: window)
     assert demo("--model", "digits").code == 0
@@ -478,12 +596,89 @@ def test_closing_the_window_ends_it(demo: Demo, a_camera: None, monkeypatch: pyt
 
 
 def test_a_paced_clip_ends_when_it_is_closed(zoo: Path) -> None:
-    paced = Paced(open_source(str(zoo / "digits" / "clip.mp4")))
-    assert (paced.live, paced.fps, paced.frames, paced.size_wh) == (True, 25, FRAMES, (192, 128))
-    frames = iter(paced)
+    clip = Paced(open_source(str(zoo / "digits" / "clip.mp4")))
+    assert (clip.live, clip.fps, clip.frames, clip.size_wh) == (True, 25, FRAMES, (192, 128))
+    frames = iter(clip)
     next(frames)
-    threading.Timer(0.1, paced.close).start()
+    threading.Timer(0.1, clip.close).start()
     assert len(list(frames)) < FRAMES - 1
+
+
+def test_a_paced_clip_takes_its_time(zoo: Path) -> None:
+    began = time.monotonic()
+    frames = list(Paced(open_source(str(zoo / "digits" / "clip.mp4"))))
+    assert [frame.index for frame in frames] == [*range(FRAMES)]
+    assert time.monotonic() - began > (FRAMES - 1) / 25 - 0.01
+
+
+@pytest.mark.parametrize("gap_s", [40.0, -40.0])
+def test_a_gap_in_a_clip_is_no_pause(monkeypatch: pytest.MonkeyPatch, gap_s: float) -> None:
+    monkeypatch.setattr(paced, "LONGEST_S", 0.4)
+    image = graphs.scene((32, 32), (2, 2, 9, 9))
+    pts_s = [0.0, 0.1, 0.1 + gap_s, 0.4 + gap_s]
+
+    class Clip:
+        address, live, fps, size_wh, frames = "a clip", False, 10.0, (32, 32), 4
+
+        def __iter__(self) -> Iterator[Frame]:
+            return iter([Frame(image, k, at_s, 0, self.address) for k, at_s in enumerate(pts_s)])
+
+        def close(self) -> None: ...
+
+    began = time.monotonic()
+    taken_s = [frame.grabbed_ns / 1e9 - began for frame in Paced(Clip())]
+    assert taken_s[-1] < 30
+    assert taken_s[3] - taken_s[0] > 0.1 + 0.3 - 0.01 + (0.4 if gap_s > 0 else 0), "it goes on by its clock"
+
+
+@pytest.mark.parametrize("photos", [["bus.jpg"], ["bus.jpg", "car.jpg"]])
+def test_photos_without_a_display(demo: Demo, photos: list[str]) -> None:
+    before = graphs.scene((192, 128), (40, 30, 100, 90))
+    for name in photos:
+        cv2.imwrite(name, before)
+    for taken in ("", "-2"):
+        said = demo("--model", "digits", *photos)
+        assert said.code == 0
+        name = f"edgezoo-demo{taken}.jpg" if len(photos) == 1 else f"edgezoo-demo{taken}"
+        assert f"no display here: recording {name}\n" in said.err
+        assert [line.partition("  ")[0] for line in said.out.splitlines()] == [*photos, f"✓ {name}"]
+        assert said.out.endswith("look at it with any viewer\n")
+        shown = pictures(Path(name))
+        assert len(shown) == len(photos)
+        assert not any(np.allclose(image[26:94, 36:104], before[26:94, 36:104], atol=60) for image in shown)
+        assert all(np.allclose(image[100:, 110:], before[100:, 110:], atol=60) for image in shown)
+
+
+def test_photos_in_a_window(demo: Demo, monkeypatch: pytest.MonkeyPatch) -> None:
+    window, opened = Window(), []
+    for name in ("a.jpg", "b.jpg", "c.jpg"):
+        cv2.imwrite(name, graphs.scene((192, 128), (40, 30, 100, 90)))
+    monkeypatch.setattr(play, "open_sink", lambda text, **_: opened.append(text) or window)
+    for asked in (["a.jpg"], ["a.jpg", "b.jpg", "c.jpg"], ["."], [".", "--sink", "window"]):
+        window.seen.clear()
+        assert demo("--model", "digits", *asked).code == 0
+        assert len(window.seen) == (1 if asked == ["a.jpg"] else 3), "each of them, however long one stays"
+    assert opened == ["window#hold=5"] * 3 + ["window"]
+    assert sorted(os.listdir()) == ["a.jpg", "b.jpg", "c.jpg"]
+
+
+def test_a_photo_stays_for_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    from edgezoo.sinks import window as module
+
+    waits: list[int] = []
+    for name in ("namedWindow", "resizeWindow", "imshow", "setWindowTitle", "destroyWindow"):
+        monkeypatch.setattr(cv2, name, lambda *_: None, raising=False)
+    monkeypatch.setattr(cv2, "getWindowProperty", lambda *_: 1.0, raising=False)
+    monkeypatch.setattr(cv2, "waitKey", lambda ms: (waits.append(ms), time.sleep(ms / 1000), -1)[-1], raising=False)
+    monkeypatch.setattr(module, "_check_screen", lambda: None)
+    sink = open_sink("window#hold=0.3")
+    cat = Labels(np.array([0.9], np.float32), np.array([0]), ("cat",))
+    image = graphs.scene((32, 32), (2, 2, 9, 9))
+    began = time.monotonic()
+    sink.write(Frame(image, 0, 0.0, 0, "a.jpg"), cat)
+    assert time.monotonic() - began > 0.3
+    assert len(waits) > 1
+    assert not sink.done, "the next one comes"
 
 
 @pytest.mark.parametrize(
@@ -502,7 +697,7 @@ def test_a_recording_takes_nobody_s_place(
     monkeypatch.chdir(tmp_path)
     for taken in there:
         Path(taken).write_text("mine")
-    assert demo_._new_clip(streams) == Path(name)
+    assert demo_._new_name(".mp4", streams=streams) == Path(name)
 
 
 def test_a_second_demo(demo: Demo) -> None:

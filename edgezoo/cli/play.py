@@ -21,12 +21,13 @@ from edgezoo.frame import Event, Frame
 from edgezoo.latency import Profile
 from edgezoo.pipeline import Pipeline
 from edgezoo.results import Result
-from edgezoo.sinks import Sink, numbered, open_sink
+from edgezoo.sinks import Sink, numbered, open_sink, window
 from edgezoo.sources import Source, is_live, open_source
 from edgezoo.sources.images import Images, is_images
 from edgezoo.sources.paced import Paced
 
 REFRESH_S = 0.1
+HOLD_S = 5  # for a photo in a demo's window
 NO_DISPLAY = "no display here: numbers only; --sink out.mp4 records what a window would show"
 
 
@@ -36,8 +37,8 @@ class Demo:
 
     choose: Callable[[], str]
     """Its model; asked when all that is cheap and fragile is open, for it may have to be fetched."""
-    clip: Path
-    """Where to record what no window can show."""
+    record: Callable[[str], Path]
+    """A new name, with that suffix, for what no window can show."""
     live_s: float
     """How much of a live source to record."""
 
@@ -83,8 +84,8 @@ def play(
         sinks = _open_sinks(args, watch, demo)
         for sink in sinks:
             stack.callback(sink.close)
-        if demo is not None and watch.in_window and watch.single is not None and not watch.single.live:
-            sources = [Paced(watch.single)]  # as fast as it can be read, nobody could see it
+        if demo is not None and watch.in_window:
+            sources = [_paced(source, stack) for source in sources]
         if demo is not None and watch.recorded is not None and any(map(_is_live, sources)):
             watch.limit_s = demo.live_s
         if demo is not None:
@@ -137,23 +138,38 @@ def _open_sinks(args: argparse.Namespace, watch: _Watch, demo: Demo | None) -> l
     fps = source.fps if source is not None else None
     overlay = watch.corner if args.corner else None
     if args.sinks:
+        watch.in_window = any(window.takes(Address.parse(text)) for text in args.sinks)
         return [open_sink(text, fps=fps, overlay=overlay) for text in args.sinks]
     if watch.photos:
-        return []
+        if demo is None:
+            return []
+        overlay = None  # they have no rate
     try:
-        window = open_sink("window", overlay=overlay)
+        screen = open_sink("window" if demo is None else f"window#hold={HOLD_S}", overlay=overlay)
         watch.in_window = True
-        return [window]
+        return [screen]
     except SinkError:
         if demo is None:
             watch.hint = NO_DISPLAY
             return []
+    many = watch.photos and source is not None and source.frames != 1
+    path = demo.record("" if many else ".jpg" if watch.photos else ".mp4")
     try:
-        clip = open_sink(str(demo.clip), fps=fps, overlay=overlay)
+        recording = open_sink(f"{path}/" if many else str(path), fps=fps, overlay=overlay)
     except SinkError as error:
         raise SinkError(f"no display here, and no place for a recording: {error}") from None
-    watch.recorded = demo.clip
-    return [clip]
+    watch.recorded = path
+    return [recording]
+
+
+def _paced(source: Source | str, stack: ExitStack) -> Source | str:
+    """A clip by its own clock: as fast as it can be read, nobody could see it. A photo stays anyway."""
+    if _is_live(source) or isinstance(source, Images) or (isinstance(source, str) and is_images(source)):
+        return source
+    if isinstance(source, str):
+        source = open_source(source)
+        stack.callback(source.close)
+    return Paced(source)
 
 
 def _is_live(source: Source | str) -> bool:
@@ -288,6 +304,7 @@ def _tell_recorded(args: argparse.Namespace, watch: _Watch, streams: int) -> Non
     if watch.recorded is None:
         return
     console = show.err if args.json else show.out
+    how = "any viewer" if watch.photos else "any player"
     for number in range(1, streams + 1):
         if (path := numbered(watch.recorded, number)).exists():
-            console.print(f"[green]✓[/] [bold]{show.plain(path)}[/]  look at it with any player", soft_wrap=True)
+            console.print(f"[green]✓[/] [bold]{show.plain(path)}[/]  look at it with {how}", soft_wrap=True)

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 
 from edgezoo.address import Address
 from edgezoo.errors import SinkError
@@ -31,22 +32,24 @@ def takes(address: Address) -> bool:
 
 
 def from_address(address: Address, *, fps: float | None, overlay: Overlay | None) -> WindowSink:
-    address.check_options(())
-    return WindowSink(overlay=overlay)
+    address.check_options(("hold",))
+    return WindowSink(overlay=overlay, hold_s=address.number("hold"))
 
 
 class WindowSink:
     """Shows each frame as it comes, and a photo until a key is pressed. `q`, Esc, or closing a window sets `done`.
+
+    `hold_s`, or `window#hold=5`: a photo stays no longer than that.
 
     Make it, write to it and close it in one thread; macOS wants that to be the main thread.
 
     Raises SinkError: no screen can be reached, or this OpenCV is built without windows.
     """
 
-    def __init__(self, *, overlay: Overlay | None = None) -> None:
+    def __init__(self, *, overlay: Overlay | None = None, hold_s: float | None = None) -> None:
         _check_screen()
         self.done = False
-        self._overlay = overlay
+        self._overlay, self._hold_s = overlay, hold_s
         self._windows: set[str] = set()
 
     def write(self, frame: Frame, result: Result) -> None:
@@ -76,9 +79,10 @@ class WindowSink:
                 cv2.waitKey(1)
 
     def _hold(self) -> None:
-        """Until a key is pressed or a window closed."""
+        """Until a key is pressed, a window closed, or it was there for long enough."""
+        until_s = time.monotonic() + (float("inf") if self._hold_s is None else self._hold_s)
         key = -1
-        while key == -1 and not self.done:
+        while key == -1 and not self.done and time.monotonic() < until_s:
             key = require("cv2").waitKey(50)
             self.done = (key & 0xFF) in STOP_KEYS or self._was_closed()
 

@@ -6,8 +6,11 @@ import glob
 import os
 import re
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import suppress
+from itertools import islice
 
 from edgezoo.address import Address
 from edgezoo.errors import RequestError, SourceError
@@ -15,6 +18,7 @@ from edgezoo.frame import Frame
 from edgezoo.optional import require
 from edgezoo.sources._capture import Capture
 
+_BUFFERS = 2
 _BACKENDS = {"linux": "V4L2", "darwin": "AVFOUNDATION", "win32": "MSMF"}
 
 
@@ -31,6 +35,7 @@ class Camera:
         fourcc = address.options.get("fourcc")
         if fourcc is not None and not re.fullmatch(r"[\x20-\x7e]{4}", fourcc):
             raise RequestError(f"{self.address}: expected a fourcc of 4 letters such as MJPG, got {fourcc!r}")
+        self._begun: Generator[Frame, None, None] | None = None
         self._capture = Capture(self.address, _target(address), _BACKENDS.get(sys.platform, "ANY"))
         if not self._capture.is_open:
             raise SourceError(f"{self.address}: expected a camera, {_why_not(address.target)}")
@@ -44,11 +49,41 @@ class Camera:
         self.size_wh = self._capture.size_wh
         self._opened_ns = time.monotonic_ns()
 
+    def begin(self, *, patience_s: float) -> None:
+        """Wait for a first frame, which tells that there are any. It is old by the time of an iteration: not of it.
+
+        Raises SourceError where none comes; then the camera is closed, as soon as its driver lets go of it.
+        """
+        begun = self._read()
+        came = threading.Event()
+
+        def run() -> None:
+            with suppress(Exception):  # all of them mean that there is none
+                if next(begun, None) is not None:
+                    came.set()
+
+        thread = threading.Thread(target=run, name=f"edgezoo first of {self.address}", daemon=True)
+        thread.start()
+        thread.join(patience_s)
+        self._begun = begun
+        if not came.is_set():
+            self.close()
+            raise SourceError(
+                f"{self.address}: expected a camera, {self.address} gives no frames; does anything feed it?"
+            )
+
     def __iter__(self) -> Iterator[Frame]:
+        if self._begun is None:
+            return self._read()
+        return islice(self._begun, max(_BUFFERS, int(self._capture.get("BUFFERSIZE"))), None)  # they waited since then
+
+    def _read(self) -> Generator[Frame, None, None]:
         capture = self._capture
         index = 0
         with capture.device.iterating():
             while (grabbed_ns := capture.grab()) is not None and (image := capture.retrieve()) is not None:
+                if capture.device.ended.is_set():
+                    return
                 yield Frame(image, index, (grabbed_ns - self._opened_ns) / 1e9, grabbed_ns, self.address)
                 index += 1
             if not capture.device.ended.is_set():
@@ -56,6 +91,9 @@ class Camera:
 
     def close(self) -> None:
         self._capture.device.close()
+        if self._begun is not None:
+            with suppress(ValueError):  # a thread is in it, and ends it at the next frame
+                self._begun.close()
 
     def _ask(self, size_wh: tuple[int, int] | None, fps: float | None, fourcc: str | None) -> None:
         capture = self._capture
@@ -68,7 +106,7 @@ class Camera:
             capture.set("FPS", fps)
         # One is filled while the other is decoded: with a single one USB cameras drop every second frame, and
         # each further one makes a slow reader's frames older by an interval.
-        capture.set("BUFFERSIZE", 2)
+        capture.set("BUFFERSIZE", _BUFFERS)
 
     def _check(self, size_wh: tuple[int, int] | None, fps: float | None, fourcc: str | None) -> None:
         """SourceError where the driver has set something else; one that reports 0 does not know."""

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from edgezoo.frame import Frame
 from edgezoo.sources import Source
 
+LONGEST_S = 3.0  # a longer gap is shown as one of so long; after that, or after a step back, the clock is set anew
+
 
 class Paced:
     """The frames of `source` at the distances that their `pts_s` tells; live, and so dropped where nobody keeps up."""
@@ -28,7 +30,11 @@ class Paced:
             now_s = time.monotonic()
             if began_s is None:
                 began_s = now_s - frame.pts_s
-            self._ended.wait(max(0.0, began_s + frame.pts_s - now_s))
+            early_s = began_s + frame.pts_s - now_s
+            wait_s = min(max(0.0, early_s), LONGEST_S)
+            if abs(early_s) > LONGEST_S:
+                began_s += wait_s - early_s
+            self._ended.wait(wait_s)
             yield dataclasses.replace(frame, grabbed_ns=time.monotonic_ns())
 
     def close(self) -> None:
