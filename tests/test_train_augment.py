@@ -77,6 +77,24 @@ def test_boxes_are_where_things_are(one: Callable[[], list[Example]], augment: A
     assert checked >= 15
 
 
+@pytest.mark.parametrize("fit", ["letterbox", "stretch", "crop"])
+def test_plain_is_as_the_device_sees_it_or_its_mirror_image(one: Callable[[], list[Example]], fit: str) -> None:
+    recipe = dataclasses.replace(RECIPE, fit=fit)  # type: ignore[arg-type]
+    wild = Augment(flip=0.5, mosaic=1, mixup=1, degrees=30, shear=20, hue=0.5, contrast=0.9, scale=(0.3, 0.4))
+    example = one()[0]
+    placed, placement = recipe.place(cv2.imread(str(example.path)))
+    box = np.clip(placement.to_network(example.boxes_xyxy[:1]), 0, (96, 64, 96, 64))
+    turns = set()
+    for seed in range(12):
+        shown = Augmenter([example], recipe, wild, "detect")(0, np.random.default_rng(seed), plain=True)
+        mirrored = not np.array_equal(shown.pixels, placed)
+        turns.add(mirrored)
+        np.testing.assert_array_equal(shown.pixels, placed[:, ::-1] if mirrored else placed)
+        wanted = np.stack([96 - box[:, 2], box[:, 1], 96 - box[:, 0], box[:, 3]], 1) if mirrored else box
+        np.testing.assert_allclose(shown.boxes_xyxy, wanted, atol=1e-3)
+    assert turns == {False, True}
+
+
 def test_as_it_is_is_as_the_device_sees_it(one: Callable[[], list[Example]]) -> None:
     """Without variation, and where the image fills the input, the picture is `Preprocess.place`'s own, bit for bit."""
     example = one()[0]

@@ -9,9 +9,11 @@ alone, this 1.0 ms with boxes (medians on two cores), and a network for small de
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -56,26 +58,35 @@ class Augmenter:
     task: str
 
     def __call__(self, index: int, rng: Rng, *, plain: bool = False) -> Shown:
-        """Example `index`, varied; `plain` without mosaic and mixup. Raises SourceError."""
-        shown = self._one(index, rng, plain=plain)
-        if not plain and rng.random() < self.augment.mixup:
-            shown = _mix(shown, self._one(self._other(rng), rng, plain=plain), self.task, rng)
+        """Example `index`, varied; `plain`: as the device would see it, or its mirror image. Raises SourceError."""
+        if plain:
+            return self._plain(self.examples[index], rng)
+        shown = self._one(index, rng)
+        if rng.random() < self.augment.mixup:
+            shown = _mix(shown, self._one(self._other(rng), rng), self.task, rng)
         return shown
 
-    def _one(self, index: int, rng: Rng, *, plain: bool) -> Shown:
+    def _plain(self, example: Example, rng: Rng) -> Shown:
+        placed, placement = self.recipe.place(read_image(example.path))
+        moved = placement.to_network(example.boxes_xyxy[~example.crowd])
+        boxes, real = _visible(moved, np.zeros(2), np.array(self.recipe.size_wh))
+        ids = example.class_ids if self.task == "classify" else example.class_ids[~example.crowd][real]
+        return self._mirrored(placed, ids, boxes[real], rng)
+
+    def _one(self, index: int, rng: Rng) -> Shown:
         if self.task == "classify":
             return self._classified(self.examples[index], rng)
         width, height = self.recipe.size_wh
         canvas = np.full((height, width, 3), self.recipe.pad, np.uint8)
         tiles: list[Tile] = [(0, 0, width, height)]
         indices = [index]
-        if not plain and rng.random() < self.augment.mosaic:
+        if rng.random() < self.augment.mosaic:
             x, y = (int(side * rng.uniform(0.3, 0.7)) for side in (width, height))
             tiles = [(0, 0, x, y), (x, 0, width, y), (0, y, x, height), (x, y, width, height)]
             indices += [self._other(rng) for _ in range(3)]
         parts = [self._tile(self.examples[each], rng, canvas, tile) for each, tile in zip(indices, tiles)]
         boxes, ids = (np.concatenate(part) for part in zip(*parts))
-        return self._finish(canvas, ids, boxes, rng)
+        return self._colored(self._mirrored(canvas, ids, boxes, rng), rng)
 
     def _other(self, rng: Rng) -> int:
         return int(rng.integers(len(self.examples)))
@@ -90,7 +101,7 @@ class Augmenter:
         x, y = rng.integers(width - max(1, wide) + 1), rng.integers(height - max(1, high) + 1)
         canvas = np.empty((self.recipe.size_wh[1], self.recipe.size_wh[0], 3), np.uint8)
         self.recipe.resize(image[y : y + max(1, high), x : x + max(1, wide)], canvas)
-        return self._finish(canvas, example.class_ids, np.zeros((0, 4), np.float32), rng)
+        return self._colored(self._mirrored(canvas, example.class_ids, np.zeros((0, 4), np.float32), rng), rng)
 
     def _tile(self, example: Example, rng: Rng, canvas: Image, tile: Tile) -> tuple[Boxes, npt.NDArray[np.int64]]:
         """Draw an example into a tile of the canvas; what is to be seen of its objects there."""
@@ -114,8 +125,7 @@ class Augmenter:
         self.recipe.resize(image[first[1] : last[1], first[0] : last[0]], inside)
         exact = (end - start) / (last - first)
         moved = (boxes - np.tile(first, 2)) * np.tile(exact, 2) + np.tile(start, 2)
-        seen = np.clip(moved, np.tile(start, 2), np.tile(end, 2)).astype(np.float32)
-        real = (area(seen) >= LEAST_VISIBLE * area(moved)) & (seen[:, 2:] - seen[:, :2] >= LEAST_SIDE_PX).all(1)
+        seen, real = _visible(moved, start, end)
         return seen[real], example.class_ids[~example.crowd][real]
 
     def _turned(self, image: Image, boxes: Boxes, rng: Rng) -> tuple[Image, Boxes]:
@@ -139,16 +149,27 @@ class Augmenter:
         corners = boxes[:, [[0, 1], [2, 1], [2, 3], [0, 3]]] @ linear.T + shift
         return turned, np.concatenate([corners.min(1), corners.max(1)], 1).astype(np.float32)
 
-    def _finish(self, canvas: Image, ids: npt.NDArray[np.int64], boxes: Boxes, rng: Rng) -> Shown:
-        """Mirror and colour."""
+    def _mirrored(self, pixels: Image, ids: npt.NDArray[np.int64], boxes: Boxes, rng: Rng) -> Shown:
         if rng.random() < self.augment.flip:
-            canvas = np.ascontiguousarray(canvas[:, ::-1])
+            pixels = np.ascontiguousarray(pixels[:, ::-1])
             boxes = boxes.copy()
-            boxes[:, [0, 2]] = canvas.shape[1] - boxes[:, [2, 0]]
-        return Shown(_colored(canvas, self.augment, rng), ids, boxes, np.ones(len(ids), np.float32))
+            boxes[:, [0, 2]] = pixels.shape[1] - boxes[:, [2, 0]]
+        return Shown(pixels, ids, boxes, np.ones(len(ids), np.float32))
+
+    def _colored(self, shown: Shown, rng: Rng) -> Shown:
+        return dataclasses.replace(shown, pixels=_recolored(shown.pixels, self.augment, rng))
 
 
-def _colored(image: Image, augment: Augment, rng: Rng) -> Image:
+def _visible(
+    boxes: npt.NDArray[Any], low: npt.NDArray[Any], high: npt.NDArray[Any]
+) -> tuple[Boxes, npt.NDArray[np.bool_]]:
+    """Boxes clipped to what lies between two corners, and which of them are still objects there."""
+    seen = np.clip(boxes, np.tile(low, 2), np.tile(high, 2)).astype(np.float32)
+    real = (area(seen) >= LEAST_VISIBLE * area(boxes)) & (seen[:, 2:] - seen[:, :2] >= LEAST_SIDE_PX).all(1)
+    return seen, real
+
+
+def _recolored(image: Image, augment: Augment, rng: Rng) -> Image:
     """Another light: hue, saturation and brightness by tables over HSV, then contrast about mid-grey."""
     cv2 = require("cv2")
     hue, saturation, value, contrast = rng.uniform(-1, 1, 4) * (

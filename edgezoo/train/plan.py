@@ -66,7 +66,7 @@ class Plan:
     label_smoothing: float = 0.1
     """classify: how much of the right answer is shared out among all classes."""
     plain_epochs: int = 0
-    """The last epochs do without mosaic and mixup, which show things as they never are."""
+    """In the last epochs images are shown as the device will see them, or mirrored: nothing else is varied."""
     patience: int = 0
     """Stop after so many epochs without a better metric; 0: never."""
     seed: int = 0
@@ -98,7 +98,7 @@ _DETECT = Plan(
     batch=8,
     body=0.3,
     warmup_epochs=1,
-    plain_epochs=10,
+    plain_epochs=5,
     patience=15,
     augment=Augment(mosaic=0.5, scale=(0.6, 1.4)),
 )
