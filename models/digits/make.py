@@ -3,8 +3,8 @@
     python models/digits/make.py WORK [--device cuda] [--threads N]
 
 Needs "edgezoo[digits]", the fonts of `fonts.toml` and the photographs of `backgrounds.py`; what is missing is named
-with the way to get it. WORK holds scenes and the training, which goes on after its last epoch, and gets `worst.png`,
-the failures to look at. What ships is written beside this file, `digits.safetensors`, `bundle/` and `measured.json`,
+with the way to get it. WORK holds scenes and both parts of the training, which go on after their last epoch, and gets
+`worst.png`, the failures to look at. What ships is written beside this file, `digits.safetensors`, `bundle/` and `measured.json`,
 and into the card.
 """
 
@@ -32,12 +32,17 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", default="2")
     args = parser.parse_args()
-    scenes, training = args.work / "scenes", args.work / "training"
+    scenes, first, last = (args.work / name for name in ("scenes", "training", "training_last"))
     run(sys.executable, HERE / "render.py", scenes)
-    begun = ["--resume"] if (training / "last.pt").is_file() else ["--plan", HERE / "plan.toml"]
-    how = ["--device", args.device, "--threads", args.threads]
-    run(*EDGEZOO, "finetune", CARD, "--data", scenes, "-o", training, "--scratch", *begun, *how)
-    ship(training / "best.safetensors", args.work)
+    how = ["--data", scenes, "--device", args.device, "--threads", args.threads]
+    train(first, "plan.toml", *how, "--scratch")
+    train(last, "plan_last.toml", *how, "--weights", first / "best.safetensors")
+    ship(last / "best.safetensors", args.work)
+
+
+def train(out: Path, plan: str, *how: object) -> None:
+    begun = ["--resume"] if (out / "last.pt").is_file() else ["--plan", HERE / plan]
+    run(*EDGEZOO, "finetune", CARD, "-o", out, *how, *begun)
 
 
 def ship(weights: Path, work: Path) -> None:
