@@ -4,8 +4,8 @@
 
 Needs "edgezoo[digits]", the fonts of `fonts.toml` and the photographs of `backgrounds.py`; what is missing is named
 with the way to get it. WORK holds scenes and both parts of the training, which go on after their last epoch, and gets
-`worst.png`, the failures to look at. What ships is written beside this file, `digits.safetensors`, `bundle/` and `measured.json`,
-and into the card.
+`worst.png`, the failures to look at. What ships is written beside this file, `digits.safetensors`, `bundle/` and
+`measured.json`, and into the card.
 """
 
 from __future__ import annotations
