@@ -43,7 +43,7 @@ def draft_card(path: Path, *, size_wh: tuple[int, int] | None = None) -> str:
     return f"""# A draft, read off {path.name}. Lines with SAY are for you: nothing in the graph tells them.
 # It answers:
 {listed}
-name = "{_name(path.stem)}"
+name = "{card_name(path.stem)}"
 task = "{task}"
 file = "{path.name}"
 labels = "labels.txt"          # SAY: a text file beside this one, one class name a line
@@ -98,5 +98,6 @@ def _answers(graph: bytes, size_wh: tuple[int, int], batch: int) -> Arrays:
         backend.close()
 
 
-def _name(stem: str) -> str:
+def card_name(stem: str) -> str:
+    """A file's or a folder's name as a card may be called."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-._") or "model"

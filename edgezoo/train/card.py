@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from typing import TYPE_CHECKING, Any
 
 from edgezoo import records
+from edgezoo.convert.draft import card_name
 from edgezoo.measure.evaluate import METRICS
 from edgezoo.train.checkpoint import BEST
 
@@ -29,7 +29,7 @@ def card_text(training: Training) -> str:
     from_zoo = training.began == base.name
     began = f"; began with {training.began}" + (f": {base.licence.data}" if from_zoo else "")
     texts = {
-        "name": re.sub(r"[^A-Za-z0-9._-]+", "-", training.folder.resolve().name).strip("-._") or "model",
+        "name": card_name(training.folder.resolve().name),
         "title": (base.title or base.name) + (", fine-tuned" if training.began else ""),
         "task": base.task,
         "about": f"{len(data.names)} classes, trained on {len(data.train)} images",
