@@ -42,14 +42,28 @@ class Artifact:
     file: str
     sha256: str
     precision: str
+    """`fp32`, `fp16`, `bf16` or `int8`: what most of its layers compute in."""
     agreement: Mapping[str, Any]
     """Against what, on how many images, and the largest differences."""
     tools: Mapping[str, str]
     """Versions of what made it."""
     source: Mapping[str, Any]
     """The weights it came from: file and SHA-256."""
+    target: str = ""
+    """The backend whose form this is; empty: made for none in particular."""
     options: Mapping[str, Any] = field(default_factory=dict)
-    """The runtime options it was judged with."""
+    """The runtime options it was judged with; only its target knows them."""
+    judgement: Mapping[str, Any] = field(default_factory=dict)
+    """What the gate measured against fp32, and the budget that was held; empty for fp32 itself."""
+    calibration: Mapping[str, Any] = field(default_factory=dict)
+    """For int8: the images' hashes, the method, and the hashes of recipe and weights."""
+    speed: Mapping[str, Any] = field(default_factory=dict)
+    """Measured against fp32 where it was made; empty: unmeasured."""
+
+    @property
+    def name(self) -> str:
+        """What `--precision` asks for it by: `fp32`, `int8-openvino`."""
+        return f"{self.precision}-{self.target}" if self.target else self.precision
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -105,13 +119,23 @@ class Bundle:
             bundle.read_bytes(entry)
         return bundle
 
-    def artifact(self, precision: str = "fp32") -> Artifact:
-        """The artifact of that precision. Raises BundleError."""
-        for artifact in self.manifest.artifacts:
-            if artifact.precision == precision:
-                return artifact
-        there = ", ".join(artifact.precision for artifact in self.manifest.artifacts)
-        raise BundleError(f"{self.folder}: no artifact of precision {precision!r}; there is: {there}")
+    def artifact(self, precision: str = "fp32", *, backend: str = "onnxruntime") -> Artifact:
+        """The artifact of that name (`int8-openvino`), or of that precision (`int8`) for `backend`.
+
+        Raises BundleError: there is none, or it needs options that `backend` does not know.
+        """
+        there = self.manifest.artifacts
+        named = [artifact for artifact in there if artifact.name == precision]
+        meant = [artifact for artifact in there if artifact.precision == precision and artifact.target == backend]
+        if not named and not meant:
+            listed = ", ".join(artifact.name for artifact in there)
+            raise BundleError(
+                f"{self.folder}: no artifact of precision {precision!r} for {backend}; there is: {listed}"
+            )
+        found = (meant or named)[0]
+        if found.options and found.target != backend:
+            raise BundleError(f"{self.folder}: {found.name} runs on {found.target} alone; try --backend {found.target}")
+        return found
 
     def read_bytes(self, entry: Artifact | HashedFile) -> bytes:
         """A file's bytes, checked against its hash on this very read. Raises BundleError."""
@@ -164,7 +188,7 @@ class Bundle:
 
     def __repr__(self) -> str:
         width, height = self.manifest.input.size_wh
-        precisions = "+".join(artifact.precision for artifact in self.manifest.artifacts)
+        precisions = "+".join(artifact.name for artifact in self.manifest.artifacts)
         return f"Bundle({self.manifest.name}, {self.manifest.task}, {width}x{height}, {precisions})"
 
 

@@ -44,14 +44,15 @@ class Engine:
         classes: Sequence[str] | None = None,
         options: dict[str, Any] | None = None,
     ) -> None:
-        """`score`, `iou` (0..1) and `classes` (names or numbers) say what of an answer is wanted.
+        """`precision`: an artifact's name (`int8-openvino`), or its precision alone (`int8`) in the backend's own form.
+        `score`, `iou` (0..1) and `classes` (names or numbers) say what of an answer is wanted.
 
         Raises BundleError, BackendError, RequestError, MissingDependency.
         """
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
         manifest = self.bundle.manifest
         self.recipe, self.names = manifest.input, manifest.labels
-        self.artifact = self.bundle.artifact(precision)
+        self.artifact = self.bundle.artifact(precision, backend=backend)
         chosen = None if classes is None else class_ids(self.names, classes)
         self.ask = Ask(score=score, iou=iou, classes=chosen)
         self._task = task(manifest.task)
@@ -139,7 +140,7 @@ class Engine:
 
     def describe(self) -> dict[str, Any]:
         """What really runs, for records: model, backend, version, device, threads, precision."""
-        return {"model": self.bundle.manifest.name, **self.runs.to_dict(), "precision": self.artifact.precision}
+        return {"model": self.bundle.manifest.name, **self.runs.to_dict(), "precision": self.artifact.name}
 
     def close(self) -> None:
         self.backend.close()
@@ -153,4 +154,4 @@ class Engine:
         self.close()
 
     def __repr__(self) -> str:
-        return f"Engine({self.bundle.manifest.name} {self.artifact.precision}, {self.runs})"
+        return f"Engine({self.bundle.manifest.name} {self.artifact.name}, {self.runs})"

@@ -11,6 +11,7 @@ from edgezoo.errors import MissingDependency
 EXTRA_OF = {
     "cv2": "cpu",
     "onnxruntime": "cpu",
+    "openvino": "openvino",
     "torch": "export",
     "onnxscript": "export",
     "safetensors": "export",

@@ -98,7 +98,7 @@ def test_its_notice_tells_the_licences(folder: Path) -> None:
 
 def test_a_precision_that_is_not_there(folder: Path) -> None:
     told = refusal(folder, lambda bundle: bundle.artifact("int8"))
-    assert told.endswith("no artifact of precision 'int8'; there is: fp32")
+    assert told.endswith("no artifact of precision 'int8' for onnxruntime; there is: fp32")
 
 
 # Damage.

@@ -400,7 +400,11 @@ def thesis(here: Path) -> None:
         ("run bundle red.png --threads 0", nothing, "expected 1 thread or more, got 0"),
         ("run bundle red.png --device gpu", nothing, "expected device cpu, cuda or cuda:N, got 'gpu'"),
         ("run bundle red.png --backend tenssort", nothing, "no backend is called 'tenssort'"),
-        ("run bundle red.png --precision int8", nothing, "no artifact of precision 'int8'; there is: fp32"),
+        (
+            "run bundle red.png --precision int8",
+            nothing,
+            "no artifact of precision 'int8' for onnxruntime; there is: fp32",
+        ),
         ("run bundle red.png --workers 0", nothing, "workers"),
         ("run bundle red.png --batch 0", nothing, "batch"),
         ("run bundle red.png --frames 0", nothing, "frames"),

@@ -284,7 +284,7 @@ def test_only_what_is_wanted(bundle_of: BatchMaker, how: dict[str, Any], expecte
         ({"classes": ["3"]}, UnknownName, "no class is called '3'"),
         ({"score": 2}, RequestError, "expected score within 0..1, got 2"),
         ({"iou": -1}, RequestError, "expected iou within 0..1"),
-        ({"precision": "int8"}, BundleError, "no artifact of precision 'int8'; there is: fp32"),
+        ({"precision": "int8"}, BundleError, "no artifact of precision 'int8' for onnxruntime; there is: fp32"),
         ({"backend": "onxruntime"}, UnknownName, "did you mean 'onnxruntime'"),
         ({"device": "gpu"}, RequestError, "expected device cpu, cuda or cuda:N, got 'gpu'"),
         ({"threads": 0}, RequestError, "expected 1 thread or more"),

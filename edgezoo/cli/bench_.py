@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
             max_seconds=args.max_seconds,
             progress=progress,
         )
-        told = f"{engine.bundle.manifest.name} {engine.artifact.precision}, {engine.runs}"
+        told = f"{engine.bundle.manifest.name} {engine.artifact.name}, {engine.runs}"
     if args.json:
         show.print_json(found.to_dict())
         return 0

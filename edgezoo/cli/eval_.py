@@ -29,7 +29,7 @@ def run(args: argparse.Namespace) -> int:
 
     with options.open_engine(args) as engine, show.counting(f"{engine.bundle.manifest.name}") as progress:
         found = evaluate(engine, args.data, limit=args.limit, progress=progress)
-        told = f"{engine.bundle.manifest.name} {engine.artifact.precision}, {engine.runs}"
+        told = f"{engine.bundle.manifest.name} {engine.artifact.name}, {engine.runs}"
     if args.json:
         show.print_json(found.to_dict())
         return 0

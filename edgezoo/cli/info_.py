@@ -79,7 +79,7 @@ def _of_bundle_rows(manifest: object) -> Iterator[tuple[str, str]]:
         tools = ", ".join(f"{name} {version}" for name, version in artifact.tools.items())
         agreement = ", ".join(f"{name} {value}" for name, value in artifact.agreement.items())
         yield (
-            artifact.precision,
+            artifact.name,
             f"{artifact.file}\nfrom {artifact.source.get('file')}\nagreement: {agreement}\n{tools}",
         )
     yield "licence", f"code {manifest.licence.code}, weights {manifest.licence.weights}\ndata: {manifest.licence.data}"

@@ -232,7 +232,7 @@ class _Watch:
         self._tells = self.photos and not self._args.sinks and not self._args.json
         manifest = engine.bundle.manifest
         title = show.plain(manifest.title or manifest.name)
-        show.err.print(f"[bold]{title}[/] {engine.artifact.precision}, {engine.runs}", soft_wrap=True)
+        show.err.print(f"[bold]{title}[/] {engine.artifact.name}, {engine.runs}", soft_wrap=True)
         if self.recorded is not None:
             much = f"{self.limit_s:g} s as " if self.limit_s else ""
             self.hint = f"no display here: recording {much}{self.recorded}"
