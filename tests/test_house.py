@@ -36,6 +36,7 @@ LIBRARIES = {
     "matplotlib": {"train"},
     "yaml": {"train"},
     "onnxruntime": {"backends"},
+    "openvino": {"backends"},
     "onnx": {"convert", "graphs"},
     # measure: its version and threads
     "cv2": {"preprocess", "sources", "drawing", "sinks", "engine", "measure", "train"},
