@@ -27,7 +27,7 @@ from fonts import Split
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 HERE = Path(__file__).parent
-OTHERS = ("make.py", "measure.py", "clip.py", "plan.toml", "plan_last.toml")
+OTHERS = ("make.py", "measure.py", "clip.py", "calibrate.py", "plan.toml", "plan_last.toml")
 """What renders no scene."""
 NARROWEST = 0.4
 """Width of a box over its height. A plain 1 would have a box of three pixels, of which half is soon missed."""
