@@ -117,13 +117,13 @@ def test_packages_that_overwrite_each_other(monkeypatch: pytest.MonkeyPatch, ins
 @pytest.mark.parametrize(
     ("outcome", "state", "what"),
     [
-        (SimpleNamespace(returncode=0, stderr=""), "ok", "ran one operator"),
+        (SimpleNamespace(returncode=0, stdout="", stderr=""), "ok", "ran one operator"),
         (
-            SimpleNamespace(returncode=1, stderr="noise\nlibcudnn.so.9 is missing\n"),
+            SimpleNamespace(returncode=1, stdout="", stderr="noise\nlibcudnn.so.9 is missing\n"),
             "broken",
             "libcudnn.so.9 is missing",
         ),
-        (SimpleNamespace(returncode=-11, stderr=""), "broken", "the process ended with -11"),
+        (SimpleNamespace(returncode=-11, stdout="", stderr=""), "broken", "the process ended with -11"),
         (subprocess.TimeoutExpired("python", 8), "broken", "did not run within"),
     ],
     ids=["runs", "library missing", "crashes", "hangs"],
@@ -151,6 +151,48 @@ def test_cuda_is_really_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packages, "load", lambda name, **more: packages.Package("ok", "1", module=runtime("CUDA")))
     row = rows(doctor._cuda)["CUDA"]
     assert row.state == "ok" or "CUDA" in row.what or "cuda" in row.what
+
+
+@pytest.mark.parametrize(
+    ("outcome", "state", "what"),
+    [
+        (
+            SimpleNamespace(returncode=0, stdout="BF16 BIN FP32 INT8\n", stderr=""),
+            "ok",
+            "7.1, BF16, FP32, INT8 on this",
+        ),
+        (
+            SimpleNamespace(returncode=1, stdout="", stderr="noise\nImportError: bad ELF\n"),
+            "broken",
+            "7.1: ImportError: ",
+        ),
+        (SimpleNamespace(returncode=-4, stdout="", stderr=""), "broken", "7.1: the process ended with -4"),
+        (subprocess.TimeoutExpired("python", 8), "broken", "7.1: did not load within 8 s"),
+    ],
+    ids=["loads", "does not load", "crashes", "hangs"],
+)
+def test_openvino_is_asked(monkeypatch: pytest.MonkeyPatch, outcome: Any, state: str, what: str) -> None:
+    def run(*command: Any, **options: Any) -> Any:
+        assert options["timeout"] < 10
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    monkeypatch.setattr(packages, "find", lambda name: packages.Package("ok", "7.1"))
+    monkeypatch.setattr(doctor.subprocess, "run", run)
+    row = rows(doctor._openvino)["openvino"]
+    assert row.state == state
+    assert what in row.what
+    assert bool(row.cure) == (state == "broken")
+
+
+def test_openvino_is_really_asked() -> None:
+    row = rows(doctor._openvino)["openvino"]
+    if packages.find("openvino").state == "ok":
+        assert row.state == "ok"
+        assert "FP32" in row.what
+    else:
+        assert (row.state, row.cure) == ("missing", 'pip install "edgezoo[openvino]"')
 
 
 @pytest.mark.parametrize(("gpu", "cure"), [(None, ""), (devices.Device(name="A GPU"), "edgezoo[gpu]")])

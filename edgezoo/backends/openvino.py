@@ -177,7 +177,7 @@ def _told(port: Port) -> str:
 
 
 def _in_one_line(error: Exception) -> str:
-    """Without the places in its source that OpenVINO's messages begin with."""
+    """Without the places in its source that OpenVINO's messages begin with, and its advice that they end with."""
     lines = [line.strip() for line in str(error).splitlines()]
-    said = [line for line in lines if line and not line.startswith(("Exception from ", "Check '"))]
+    said = [line for line in lines if line and not line.startswith(("Exception from ", "Check '", "To facilitate "))]
     return " ".join(said)[:300] or type(error).__name__

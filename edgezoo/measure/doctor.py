@@ -24,7 +24,7 @@ from edgezoo.machine import cores, cpu_model, cpu_quota, instruction_sets
 from edgezoo.measure import devices, packages
 from edgezoo.weights import cache_folder
 
-_CUDA_S = 8.0
+_TRY_S = 8.0
 _LIST_S = 0.5  # how long to add up the sizes of a large cache
 
 # Name, its line in OpenCV's build information, what it is for, the cure.
@@ -48,6 +48,7 @@ try:
 except Exception as error:
     sys.exit(" ".join(str(error).split())[:300])
 """
+_ASK_OPENVINO = "from edgezoo.backends.openvino import capabilities; print(*capabilities())"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,8 @@ def doctor() -> list[Row]:
         ("cameras", _cameras),
         ("runtimes", _onnxruntime),
         ("runtimes", _cuda),
-        ("runtimes", _other_runtimes),
+        ("runtimes", _openvino),
+        ("runtimes", _tensorrt),
         ("tools", _tools),
         ("machine", _cpu),
         ("machine", _gpu),
@@ -167,27 +169,55 @@ def _cuda() -> Iterator[Row]:
         cure = 'pip uninstall -y onnxruntime && pip install "edgezoo[gpu]"' if there else ""
         yield Row("runtimes", "CUDA", "missing", "this onnxruntime is built without", cure)
         return
-    cure = 'pip install "onnxruntime-gpu[cuda,cudnn]"; see `nvidia-smi` for the CUDA version that the driver takes'
     try:
-        command = [sys.executable, "-c", _TRY_CUDA, _ONE_NODE.hex()]
-        tried = subprocess.run(command, capture_output=True, text=True, timeout=_CUDA_S, check=False)
+        trouble, _ = _tried(_TRY_CUDA, _ONE_NODE.hex())
     except subprocess.TimeoutExpired:
-        yield Row("runtimes", "CUDA", "broken", f"one operator did not run within {_CUDA_S:.0f} s", "nvidia-smi")
+        yield Row("runtimes", "CUDA", "broken", f"one operator did not run within {_TRY_S:.0f} s", "nvidia-smi")
         return
-    if tried.returncode == 0:
-        yield Row("runtimes", "CUDA", "ok", "ran one operator")
+    if trouble:
+        cure = 'pip install "onnxruntime-gpu[cuda,cudnn]"; see `nvidia-smi` for the CUDA version that the driver takes'
+        yield Row("runtimes", "CUDA", "broken", trouble, cure)
     else:
-        reason = tried.stderr.strip().splitlines()[-1:] or [f"the process ended with {tried.returncode}"]
-        yield Row("runtimes", "CUDA", "broken", reason[0][:300], cure)
+        yield Row("runtimes", "CUDA", "ok", "ran one operator")
 
 
-def _other_runtimes() -> Iterator[Row]:
-    for name in ("tensorrt", "openvino"):
-        found = packages.find(name)
-        if name in backends():
-            yield _of("runtimes", name, found, f"pip install {name}")
-        else:
-            yield Row("runtimes", name, found.state, f"{found.what}; this edgezoo has no backend for it")
+def _openvino() -> Iterator[Row]:
+    """With what this CPU computes in, as the runtime says: asked in a process of its own, for it is large."""
+    found = packages.find("openvino")
+    if found.state != "ok":
+        yield _of("runtimes", "openvino", found, 'pip install "edgezoo[openvino]"')
+        return
+    try:
+        trouble, told = _tried(_ASK_OPENVINO)
+    except subprocess.TimeoutExpired:
+        trouble, told = f"did not load within {_TRY_S:.0f} s", ""
+    if trouble:
+        cure = "pip install --force-reinstall openvino"
+        yield Row("runtimes", "openvino", "broken", f"{found.what}: {trouble}", cure)
+    else:
+        able = ", ".join(name for name in told.split() if name in ("BF16", "FP16", "FP32", "INT8"))
+        yield Row("runtimes", "openvino", "ok", f"{found.what}, {able} on this CPU")
+
+
+def _tensorrt() -> Iterator[Row]:
+    found = packages.find("tensorrt")
+    if "tensorrt" in backends():
+        yield _of("runtimes", "tensorrt", found, "pip install tensorrt")
+    else:
+        yield Row("runtimes", "tensorrt", found.state, f"{found.what}; this edgezoo has no backend for it")
+
+
+def _tried(code: str, *arguments: str) -> tuple[str, str]:
+    """What went wrong with `code` in a process of its own, empty if nothing did, and what it printed.
+
+    Raises TimeoutExpired.
+    """
+    command = [sys.executable, "-c", code, *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=_TRY_S, check=False)
+    if done.returncode == 0:
+        return "", done.stdout
+    reason = done.stderr.strip().splitlines()[-1:] or [f"the process ended with {done.returncode}"]
+    return reason[0][:300], done.stdout
 
 
 def _tools() -> Iterator[Row]:
