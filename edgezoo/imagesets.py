@@ -59,8 +59,10 @@ class ImageSet:
         for name, sha256 in self.files.items():
             if not re.fullmatch(r"[0-9a-f]{64}", sha256):
                 raise ValueError(f"files: {name}: expected all 64 hexadecimal digits of its SHA-256, got {sha256!r}")
-            if not name.lower().endswith(SUFFIXES) or "\0" in name:
-                raise ValueError(f"files: {name!r}: expected the name of an image")
+            if not name.lower().endswith(SUFFIXES):
+                raise ValueError(f"files: {name!r}: expected the name of an image; known are {', '.join(SUFFIXES)}")
+            if set(name) & set("\\:\0") or not all(part.strip(".") for part in name.split("/")):
+                raise ValueError(f"files: {name!r}: refused: it leaves the set's folder, or may")
             self.remote(name)
 
     def remote(self, name: str) -> RemoteFile | None:

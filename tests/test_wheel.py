@@ -20,6 +20,7 @@ pytest.importorskip("hatchling", reason="the wheel is built with hatchling; try:
 
 ROOT = Path(__file__).parents[1]
 DIGITS = "edgezoo/_zoo/models/digits/"
+SCENES = "edgezoo/_zoo/calibration/digits/"
 
 
 @pytest.fixture(scope="module")
@@ -50,11 +51,12 @@ def test_what_is_in_it(wheel: Path) -> None:
     assert there == package | zoo
     assert {"edgezoo/py.typed", "edgezoo/_zoo/models/yolox_nano.toml", "edgezoo/_zoo/models/labels/coco80.txt"} <= there
     allowed = {".py", ".typed", ".toml", ".txt", ".json", ".md", ""}
-    of_the_built_in = allowed | {".mp4", ".npz", ".onnx", ".safetensors", ".png"}
-    strange = [
-        name for name in there if Path(name).suffix not in (of_the_built_in if name.startswith(DIGITS) else allowed)
-    ]
-    assert not strange
+    also = {DIGITS: {".mp4", ".npz", ".onnx", ".safetensors", ".png"}, SCENES: {".jpg"}}
+    strange = {name for name in there if Path(name).suffix not in allowed}
+    assert strange == {
+        name for name in strange for home in also if name.startswith(home) and Path(name).suffix in also[home]
+    }
+    assert SCENES + "00.jpg" in there
 
 
 def test_what_it_says_of_itself(wheel: Path) -> None:
@@ -79,6 +81,17 @@ def test_the_zoo_is_found_in_it(wheel: Path, tmp_path: Path) -> None:
     assert Path(zoo) == tmp_path / "site" / "edgezoo" / "_zoo" / "models"
     assert sorted(labels) == names()
     assert set(labels.values()) <= {10, 80, 1000}
+
+
+def test_the_image_sets_are_found_in_it(wheel: Path, tmp_path: Path) -> None:
+    script = "import json\nfrom edgezoo import imagesets\n" + (
+        "drawn = imagesets.draw('digits', count=4)\n"
+        "print(json.dumps([str(imagesets.sets_folder()), imagesets.names(), len(list(drawn))]))"
+    )
+    pytest.importorskip("cv2", reason="images are read with OpenCV")
+    folder, sets, images = json.loads(installed(wheel, tmp_path, script))
+    assert Path(folder) == tmp_path / "site" / "edgezoo" / "_zoo" / "calibration"
+    assert (sets, images) == (["coco", "digits"], 4)
 
 
 @pytest.mark.skipif(not (ROOT / "models" / "digits" / "bundle").is_dir(), reason="the zoo has no digits yet")
