@@ -7,6 +7,7 @@ onto. Here precision and threads are said each time, and read back from what was
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import ModuleType
@@ -140,8 +141,11 @@ def _settings(precision: str, threads: int | None) -> dict[str, Any]:
 
 def _runtime() -> ModuleType:
     """The library, without what it sends home: importing it reports that to its makers, unless it cannot."""
-    with _absent("openvino_telemetry"):
+    with _loading, _absent("openvino_telemetry"):
         return require("openvino")
+
+
+_loading = threading.Lock()
 
 
 @contextmanager
