@@ -424,6 +424,13 @@ def test_engines_of_one_thread_share_no_core(openvino: Any, graph: bytes) -> Non
         assert model.get_property("INFERENCE_NUM_THREADS") == model.get_property("NUM_STREAMS") == 1
 
 
+def test_engines_are_opened_at_once(openvino: Any, graph: bytes) -> None:
+    """As a pipeline's workers do, each in its own thread."""
+    with ThreadPoolExecutor(8) as pool:
+        engines = list(pool.map(lambda _: open_backend("openvino", graph, threads=1), range(32)))
+    assert {engine.runs.threads for engine in engines} == {1}
+
+
 def test_openvino_runs_alone_and_calls_nobody(openvino: Any, tmp_path: Path) -> None:
     """No other runtime is loaded; its telemetry neither, which would write into the home and open a connection."""
     code = (
