@@ -19,7 +19,7 @@ from onnx import TensorProto, helper
 
 import edgezoo
 import edgezoo.backends
-from edgezoo.backends import Backend, Port, backends, open_backend
+from edgezoo.backends import Backend, Port, backends, layers, open_backend
 from edgezoo.bundle import Bundle
 from edgezoo.errors import BackendError, MissingDependency, RequestError, UnknownName
 from edgezoo.machine import cores
@@ -218,6 +218,34 @@ def test_close(name: str, graph: bytes) -> None:
 def test_a_wrong_request(name: str, graph: bytes, how: dict[str, Any], kind: type[Exception], raises: str) -> None:
     with pytest.raises(kind, match=raises):
         open_backend(name, graph, **how)
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_layers_are_told_as_they_run(name: str, graph: bytes, n: int) -> None:
+    found = layers(name, graph, images(n), threads=1, runs=3)
+    assert all(layer.name and layer.kind and layer.ms >= 0 for layer in found)
+    assert sum(layer.ms for layer in found) > 0
+    computing = [layer.precision for layer in found if not layer.conversion]
+    assert "fp32" in computing
+    assert set(computing) <= {"fp32", "int64", "int32", "bool"}
+    assert any(layer.conversion for layer in found)  # the door's, at least
+
+
+def test_layers_of_what_cannot_run(name: str, graph: bytes) -> None:
+    for feeds in ({}, {"images": np.zeros((1, 64, 48, 3), np.uint8)}):
+        with pytest.raises(BackendError, match=r": \S.{10}") as caught:
+            layers(name, graph, feeds)
+        assert "\n" not in str(caught.value)
+    with pytest.raises(BackendError):
+        layers(name, b"not a graph", images(1))
+    with pytest.raises(RequestError, match="expected 1 run or more, got 0"):
+        layers(name, graph, images(1), runs=0)
+    with pytest.raises(RequestError, match="expected 1 thread or more, got 0"):
+        layers(name, graph, images(1), threads=0)
+    with pytest.raises(RequestError, match="expected device"):
+        layers(name, graph, images(1), device="gpu")
+    with pytest.raises(UnknownName, match=r"no option of .* is called 'spni'"):
+        layers(name, graph, images(1), options={"spni": True})
 
 
 def test_a_runtime_that_is_none(graph: bytes) -> None:

@@ -1,7 +1,8 @@
 """How a graph is run: one file a runtime, the file's name is the backend's.
 
 A backend moves named arrays through a graph and knows nothing about images. Its file has
-`open_graph(graph, *, device, threads, options) -> Backend`.
+`open_graph(graph, *, device, threads, options) -> Backend` and
+`layers(graph, feeds, *, device, threads, options, runs) -> list[Layer]`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import importlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Protocol
 
 import numpy.typing as npt
@@ -48,6 +50,24 @@ class Runs:
         return f"{self.backend} {self.version} on {self.device}{threads}"
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Layer:
+    """A step of the graph as the runtime executes it, after all that it fused, split and put in between."""
+
+    name: str
+    kind: str
+    """The operator, as the runtime calls it."""
+    precision: str
+    """What it computes in (`fp32`, `fp16`, `bf16`, `int8` with or without a sign, `int64`, …)."""
+    ms: float
+    """Of one run: the median, or the mean where the runtime tells no more. On a GPU the time to launch it."""
+    conversion: bool
+    """It computes nothing: it changes the type of values, or where they lie."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return {**asdict(self), "ms": round(self.ms, 4)}
+
+
 class Backend(Protocol):
     """An opened graph. One thread at a time; what it answers owns its memory."""
 
@@ -83,10 +103,35 @@ def open_backend(
     Raises UnknownName, RequestError, MissingDependency, and BackendError where the runtime or the device is not
     what was asked for: it never falls back.
     """
+    module = _module(name, threads)
+    backend: Backend = module.open_graph(graph, device=device, threads=threads, options=options or {})
+    return backend
+
+
+def layers(
+    name: str,
+    graph: bytes,
+    feeds: Mapping[str, npt.NDArray[Any]],
+    *,
+    device: str = "cpu",
+    threads: int | None = None,
+    options: Mapping[str, Any] | None = None,
+    runs: int = 20,
+) -> list[Layer]:
+    """What really runs of the graph, in order, timed over `runs` runs after a first that does not count.
+
+    Opens the graph anew, as `open_backend` would. Raises what that raises, and BackendError for feeds that do not fit.
+    """
+    if runs < 1:
+        raise RequestError(f"expected 1 run or more, got {runs}")
+    module = _module(name, threads)
+    found: list[Layer] = module.layers(graph, feeds, device=device, threads=threads, options=options or {}, runs=runs)
+    return found
+
+
+def _module(name: str, threads: int | None) -> ModuleType:
     if name not in backends():
         raise UnknownName("backend", name, backends())
     if threads is not None and threads < 1:
         raise RequestError(f"expected 1 thread or more, got {threads}")
-    module = importlib.import_module(f"edgezoo.backends.{name}")
-    backend: Backend = module.open_graph(graph, device=device, threads=threads, options=options or {})
-    return backend
+    return importlib.import_module(f"edgezoo.backends.{name}")

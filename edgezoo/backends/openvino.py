@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from types import ModuleType
 from typing import Any
 
@@ -17,12 +17,15 @@ import numpy as np
 import numpy.typing as npt
 
 from edgezoo import graphs
-from edgezoo.backends import Arrays, Port, Runs
+from edgezoo.backends import Arrays, Layer, Port, Runs
 from edgezoo.errors import BackendError, RequestError, UnknownName
 from edgezoo.optional import require
 
 _DEVICE = "CPU"
 _PRECISIONS = ("f32", "bf16")
+_NAMES = {"f32": "fp32", "f16": "fp16", "f64": "fp64", "u8": "int8", "i8": "int8", "i32": "int32", "i64": "int64"}
+_CONVERSIONS = {"Convert", "Reorder", "Transpose", "FakeQuantize"}
+_PRODUCTS = {"Convolution", "GroupConvolution", "ConvolutionBackpropData", "Deconvolution", "FullyConnected", "MatMul"}
 _MOST_STATIC = 4  # batch sizes with a compiled graph of their own; each holds the weights once more
 
 Shapes = tuple[tuple[int, ...], ...]
@@ -30,15 +33,30 @@ Shapes = tuple[tuple[int, ...], ...]
 
 def open_graph(graph: bytes, *, device: str, threads: int | None, options: Mapping[str, Any]) -> OpenVinoBackend:
     """Options: `precision` (`f32`, `bf16`), what the layers that are not quantised compute in."""
-    for name in options:
-        if name != "precision":
-            raise UnknownName("option of openvino", name, ["precision"])
-    precision = options.get("precision", "f32")
-    if precision not in _PRECISIONS:
-        raise RequestError(f"openvino: expected precision {' or '.join(_PRECISIONS)}, got {precision!r}")
-    if device != "cpu":
-        raise RequestError(f"openvino: expected device cpu, got {device!r}")
-    return OpenVinoBackend(graph, threads=threads, precision=precision)
+    return _opened(graph, device=device, threads=threads, options=options)
+
+
+def layers(
+    graph: bytes,
+    feeds: Mapping[str, npt.NDArray[Any]],
+    *,
+    device: str,
+    threads: int | None,
+    options: Mapping[str, Any],
+    runs: int,
+) -> list[Layer]:
+    """From its own counters. What it fused into another layer, or did by doing nothing, is none."""
+    backend = _opened(graph, device=device, threads=threads, options=options, counting=True)
+    with closing(backend):
+        backend.run(feeds)
+        request = backend.request_of(feeds)
+        first = request.profiling_info
+        for _ in range(runs):
+            backend.run(feeds)
+        executed = request.get_compiled_model().get_runtime_model().get_ordered_ops()
+        about = {node.get_friendly_name(): _about(node) for node in executed}
+        pairs = zip(first, request.profiling_info, strict=True)
+        return [_layer(*pair, about.get(pair[0].node_name, {}), runs) for pair in pairs if _runs(pair[1])]
 
 
 def capabilities() -> list[str]:
@@ -49,7 +67,7 @@ def capabilities() -> list[str]:
 class OpenVinoBackend:
     """One graph, compiled once for each of the first batch sizes, for one size is faster than for any."""
 
-    def __init__(self, graph: bytes, *, threads: int | None, precision: str) -> None:
+    def __init__(self, graph: bytes, *, threads: int | None, precision: str, counting: bool = False) -> None:
         self._ov = _runtime()
         self._core = self._ov.Core()
         self._precision = precision
@@ -58,7 +76,7 @@ class OpenVinoBackend:
             raise BackendError(
                 f"asked for bf16, but on this CPU OpenVINO has only {', '.join(sorted(able))}; try another artifact"
             )
-        self._settings = _settings(precision, threads)
+        self._settings = _settings(precision, threads) | {"PERF_COUNT": counting}
         self._compiled: dict[Shapes | None, Any] = {}  # None: for any size
         try:
             self._model = self._core.read_model(graph)
@@ -94,6 +112,10 @@ class OpenVinoBackend:
         self._model = None
         self._compiled.clear()
 
+    def request_of(self, feeds: Mapping[str, npt.NDArray[Any]]) -> Any:
+        """The library's own InferRequest that runs such feeds, for what it counts."""
+        return self._request(tuple(array.shape for array in self._checked(feeds)))
+
     def _checked(self, feeds: Mapping[str, npt.NDArray[Any]]) -> list[npt.NDArray[Any]]:
         """The feeds in the graph's order, each in one piece; OpenVINO itself would cast and reshape."""
         names = [port.name for port in self.inputs]
@@ -126,6 +148,53 @@ class OpenVinoBackend:
         if real != self._precision:
             raise BackendError(f"asked for {self._precision}, but OpenVINO would run {real} on this CPU")
         return compiled.create_infer_request()
+
+
+def _opened(
+    graph: bytes, *, device: str, threads: int | None, options: Mapping[str, Any], counting: bool = False
+) -> OpenVinoBackend:
+    for name in options:
+        if name != "precision":
+            raise UnknownName("option of openvino", name, ["precision"])
+    precision = options.get("precision", "f32")
+    if precision not in _PRECISIONS:
+        raise RequestError(f"openvino: expected precision {' or '.join(_PRECISIONS)}, got {precision!r}")
+    if device != "cpu":
+        raise RequestError(f"openvino: expected device cpu, got {device!r}")
+    return OpenVinoBackend(graph, threads=threads, precision=precision, counting=counting)
+
+
+def _about(node: Any) -> dict[str, str]:
+    return {name: str(value.value) for name, value in node.get_rt_info().items()}
+
+
+def _runs(counted: Any) -> bool:
+    """Whether something is executed: what takes less than a microsecond is `NOT_RUN` too, but it has a kernel."""
+    return counted.status == counted.Status.EXECUTED or not counted.exec_type.startswith(("unknown", "undef"))
+
+
+def _layer(first: Any, counted: Any, about: Mapping[str, str], runs: int) -> Layer:
+    """`first`: as it was counted after one run. The counts are means in whole microseconds."""
+    taken_ms = 1000 * (counted.real_time.total_seconds() * (1 + runs) - first.real_time.total_seconds()) / runs
+    precision = _precision(counted.exec_type.rpartition("_")[2])
+    answer = _precision(about.get("outputPrecisions", "").partition(",")[0]) or precision
+    alone = "," not in about.get("originalLayersNames", ",")
+    conversion = counted.node_type in _CONVERSIONS or (
+        counted.node_type == "Subgraph" and alone and answer != precision
+    )
+    # Element by element, it computes in what it answers; a product of int8 may be answered as floats.
+    computes_in = answer if conversion or counted.node_type not in _PRODUCTS else precision
+    return Layer(
+        name=counted.node_name.replace("/WithoutBiases", ""),
+        kind=counted.node_type,
+        precision=computes_in,
+        ms=max(0.0, taken_ms),
+        conversion=conversion,
+    )
+
+
+def _precision(told: str) -> str:
+    return _NAMES.get(told.lower(), told.lower())
 
 
 def _settings(precision: str, threads: int | None) -> dict[str, Any]:
