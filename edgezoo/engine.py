@@ -10,7 +10,7 @@ from typing import Any, TypeAlias, overload
 import numpy as np
 import numpy.typing as npt
 
-from edgezoo.backends import Arrays, open_backend
+from edgezoo.backends import Arrays, Layer, layers, open_backend
 from edgezoo.bundle import Bundle
 from edgezoo.errors import BundleError, ShapeError
 from edgezoo.frame import Image
@@ -124,6 +124,12 @@ class Engine:
         """Run once on a blank image: the first run of a runtime pays for its allocations."""
         width, height = self.recipe.size_wh
         self.infer(self.prepare([np.zeros((height, width, 3), np.uint8)])[0])
+
+    def layers(self, array: npt.NDArray[np.uint8], *, runs: int = 20) -> list[Layer]:
+        """What really runs for a prepared batch, in order, with its precision and time; the graph is opened anew."""
+        backend, device, options = self._how
+        threads = self.runs.threads
+        return layers(backend, self._graph, {DOOR: array}, device=device, threads=threads, options=options, runs=runs)
 
     def fork(self, *, threads: int | None = None) -> Engine:
         """An engine of its own over the same verified bytes, for another thread."""

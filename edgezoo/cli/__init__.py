@@ -19,7 +19,9 @@ from typing import NoReturn
 from edgezoo import __version__
 from edgezoo.errors import AgreementError, EdgezooError, RequestError
 
-VERBS = ("list", "info", "pull", "convert", "finetune", "card", "run", "demo", "eval", "verify", "bench", "doctor")
+VERBS = (
+    "list", "info", "pull", "convert", "finetune", "card", "run", "demo", "eval", "verify", "bench", "profile", "doctor",
+)  # fmt: skip
 
 
 class _Parser(argparse.ArgumentParser):

@@ -6,6 +6,7 @@ import argparse
 from typing import Any
 
 from edgezoo.address import parse_size
+from edgezoo.bundle import Bundle
 from edgezoo.cli import show
 from edgezoo.engine import Engine
 from edgezoo.errors import RequestError
@@ -49,13 +50,22 @@ def size(text: str) -> tuple[int, int]:
 
 def open_engine(args: argparse.Namespace, **wanted: Any) -> Engine:
     """The engine for a bundle, a name or a card, with progress where something is fetched or made."""
+    return Engine(
+        found_bundle(args),
+        backend=args.backend,
+        device=args.device,
+        precision=args.precision,
+        threads=args.threads,
+        **wanted,
+    )
+
+
+def found_bundle(args: argparse.Namespace) -> Bundle:
+    """The bundle in a folder, or of a name or a card, with progress where something is fetched or made."""
     from edgezoo.loading import find_bundle
 
     with show.steps() as (step, tell):
-        bundle = find_bundle(args.model, size_wh=getattr(args, "size", None), step=step, progress=tell)
-    return Engine(
-        bundle, backend=args.backend, device=args.device, precision=args.precision, threads=args.threads, **wanted
-    )
+        return find_bundle(args.model, size_wh=getattr(args, "size", None), step=step, progress=tell)
 
 
 def wanted(args: argparse.Namespace) -> dict[str, Any]:

@@ -32,7 +32,7 @@ class BareEngine:
             raise SourceError(f"{source.address}: expected frames, got none")
         images += images[-1:] * (batch - len(images))
         self._engine, self._batch = engine, batch
-        self._array, _ = engine.prepare(images)
+        self.array, _ = engine.prepare(images)
         self.run = Distribution()
 
     def block(self, seconds: float) -> float:
@@ -41,7 +41,7 @@ class BareEngine:
         runs = 0
         while now - began < seconds * 1e9 or runs < BLOCK_RUNS:
             before = now
-            self._engine.infer(self._array)
+            self._engine.infer(self.array)
             now = time.perf_counter_ns()
             self.run.add((now - before) / 1e6)
             runs += 1
