@@ -35,7 +35,7 @@ LIBRARIES = {
     "safetensors": {"convert", "train"},
     "matplotlib": {"train"},
     "yaml": {"train"},
-    "onnxruntime": {"backends"},
+    "onnxruntime": {"backends", "convert"},
     "openvino": {"backends"},
     "onnx": {"convert", "graphs"},
     # measure: its version and threads
