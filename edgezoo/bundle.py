@@ -1,6 +1,6 @@
 """A bundle: a folder that knows how to be fed and read on any runtime, and proves that it is whole.
 
-    model.fp32.onnx   the reference artifact; others stand beside it
+    model.fp32.onnx   the reference artifact; others stand beside it, int8 with the recipe that makes it again
     golden.npz        a few images and the reference's answers, for `edgezoo verify`
     NOTICE            the licences of code, weights and data
     bundle.json       recipe, labels, artifacts with hashes and agreement; written last
@@ -36,6 +36,14 @@ _LARGEST_GOLDEN = 1 << 30
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class HashedFile:
+    """Another file of the bundle."""
+
+    file: str
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Artifact:
     """One graph of a bundle, with how it was made and how well it agreed."""
 
@@ -59,19 +67,15 @@ class Artifact:
     """For int8: the images' hashes, the method, and the hashes of recipe and weights."""
     speed: Mapping[str, Any] = field(default_factory=dict)
     """Measured against fp32 where it was made; empty: unmeasured."""
+    recipe: HashedFile | None = None
+    """For int8: what makes it again, to read and to edit."""
+    picture: HashedFile | None = None
+    """For int8: the harm of each layer, where it was measured."""
 
     @property
     def name(self) -> str:
         """What `--precision` asks for it by: `fp32`, `int8-openvino`."""
         return f"{self.precision}-{self.target}" if self.target else self.precision
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class HashedFile:
-    """Another file of the bundle."""
-
-    file: str
-    sha256: str
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -95,7 +99,8 @@ class Manifest:
     @property
     def files(self) -> list[Artifact | HashedFile]:
         """Everything that stands beside `bundle.json`."""
-        return [*self.artifacts, self.golden, self.notice]
+        beside = [file for artifact in self.artifacts for file in (artifact.recipe, artifact.picture)]
+        return [*self.artifacts, *filter(None, beside), self.golden, self.notice]
 
     def to_json(self) -> str:
         data = dataclasses.asdict(self)

@@ -51,6 +51,20 @@ def outside_data(model: onnx.ModelProto) -> list[str]:
     return [place for tensor in tensors if (place := _outside(tensor)) is not None]
 
 
+def half_scales(data: bytes) -> bool:
+    """Whether the graph in `data` has Q/DQ pairs whose scales are float16; False for what is no graph."""
+    import onnx
+
+    try:
+        graph = parse(data).graph if b"QuantizeLinear" in data else onnx.GraphProto()
+    except ValueError:
+        return False
+    scales = {node.input[1] for node in graph.node if node.op_type == "QuantizeLinear"}
+    return any(
+        tensor.name in scales and tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in graph.initializer
+    )
+
+
 def _outside(tensor: onnx.TensorProto) -> str | None:
     import onnx
 
