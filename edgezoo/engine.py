@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeAlias, overload
@@ -43,9 +43,11 @@ class Engine:
         iou: float | None = None,
         classes: Sequence[str] | None = None,
         options: dict[str, Any] | None = None,
+        chosen: Mapping[str, Any] | None = None,
     ) -> None:
         """`precision`: an artifact's name (`int8-openvino`), or its precision alone (`int8`) in the backend's own form.
         `score`, `iou` (0..1) and `classes` (names or numbers) say what of an answer is wanted.
+        `chosen`: the measurement that chose backend and precision, for `describe`; `load` has `precision="auto"`.
 
         Raises BundleError, BackendError, RequestError, MissingDependency.
         """
@@ -53,8 +55,9 @@ class Engine:
         manifest = self.bundle.manifest
         self.recipe, self.names = manifest.input, manifest.labels
         self.artifact = self.bundle.artifact(precision, backend=backend)
-        chosen = None if classes is None else class_ids(self.names, classes)
-        self.ask = Ask(score=score, iou=iou, classes=chosen)
+        ids = None if classes is None else class_ids(self.names, classes)
+        self.ask = Ask(score=score, iou=iou, classes=ids)
+        self.chosen = None if chosen is None else dict(chosen)
         self._task = task(manifest.task)
         self._how = (backend, device, dict(self.artifact.options) | (options or {}))
         self._graph = self.bundle.read_graph(self.artifact)
@@ -145,8 +148,9 @@ class Engine:
         return twin
 
     def describe(self) -> dict[str, Any]:
-        """What really runs, for records: model, backend, version, device, threads, precision."""
-        return {"model": self.bundle.manifest.name, **self.runs.to_dict(), "precision": self.artifact.name}
+        """What really runs, for records: model, backend, version, device, threads, precision, and what chose them."""
+        told = {"model": self.bundle.manifest.name, **self.runs.to_dict(), "precision": self.artifact.name}
+        return told if self.chosen is None else {**told, "chosen": self.chosen}
 
     def close(self) -> None:
         self.backend.close()

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import edgezoo
 from edgezoo.bundle import Bundle, is_bundle
@@ -14,11 +15,17 @@ from edgezoo.engine import Engine
 from edgezoo.errors import BundleError, RequestError
 from edgezoo.weights import Progress, cache_folder, cached, fetch, sha256_of
 
+if TYPE_CHECKING:
+    from edgezoo.measure.choosing import Choice
+
+AUTO = "auto"
+BACKEND = "onnxruntime"
+
 
 def load(
     what: str | Path,
     *,
-    backend: str = "onnxruntime",
+    backend: str | None = None,
     device: str = "cpu",
     precision: str = "fp32",
     threads: int | None = None,
@@ -27,9 +34,11 @@ def load(
     classes: Sequence[str] | None = None,
     size_wh: tuple[int, int] | None = None,
 ) -> Engine:
-    """An engine for a bundle's folder, a zoo model's name, or a card: see `find_bundle` and `Engine`."""
+    """An engine for a bundle's folder, a zoo model's name, or a card: see `find_bundle`, `decide` and `Engine`."""
+    bundle = find_bundle(what, size_wh=size_wh)
+    backend, precision, choice = decide(bundle, backend=backend, device=device, precision=precision, threads=threads)
     return Engine(
-        find_bundle(what, size_wh=size_wh),
+        bundle,
         backend=backend,
         device=device,
         precision=precision,
@@ -37,7 +46,29 @@ def load(
         score=score,
         iou=iou,
         classes=classes,
+        chosen=None if choice is None else choice.to_dict(),
     )
+
+
+def decide(
+    bundle: Bundle,
+    *,
+    backend: str | None = None,
+    device: str = "cpu",
+    precision: str = "fp32",
+    threads: int | None = None,
+) -> tuple[str, str, Choice | None]:
+    """The backend (None: ONNX Runtime) and the artifact that are meant.
+
+    `precision="auto"`: what `edgezoo bench MODEL --store` measured to be fastest on this machine, of all artifacts that
+    met their budget, or of those on `backend`; and that choice. Raises RequestError where that was not measured.
+    """
+    if precision != AUTO:
+        return backend or BACKEND, precision, None
+    from edgezoo.measure.choosing import fastest
+
+    choice = fastest(bundle, backend=backend, device=device, threads=threads)
+    return choice.backend, choice.precision, choice
 
 
 def find_bundle(

@@ -1,0 +1,154 @@
+"""All that a bundle may run as on this machine, timed: every artifact that met its budget, on every installed runtime
+that takes it, block by block in turns.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
+
+from edgezoo.bundle import Artifact, Bundle
+from edgezoo.engine import Engine
+from edgezoo.errors import BackendError, MissingDependency, RequestError
+from edgezoo.machine import OtherLoad
+from edgezoo.measure.player import BLOCK_RUNS
+from edgezoo.measure.race import race
+from edgezoo.measure.stored import Skipped, Speed, Speeds, called, hardware, identity_of, installed, now
+
+Candidate = tuple[str, Artifact]
+"""A backend, and what it may run."""
+
+_EXACTEST_FIRST = ("fp32", "fp16", "bf16", "int8")
+FIRST = "onnxruntime"
+_SECONDS = 15.0
+_ROUNDS = (3, 15)
+_BLOCK_S, _PAUSE_S = 0.25, 0.1  # of a race, to reckon how many rounds the seconds are enough for
+
+
+def candidates(bundle: Bundle) -> list[Candidate]:
+    """What may be chosen: artifacts that met their budget, on runtimes that are installed; the exactest first."""
+    found = [
+        (backend, artifact)
+        for backend in installed()
+        for artifact in bundle.manifest.artifacts
+        if _met(artifact) and artifact.target in ("", backend) and _gets(bundle, artifact, backend)
+    ]
+    return sorted(found, key=lambda each: rank(each[1].name, each[0]))
+
+
+def left_out(bundle: Bundle) -> list[tuple[Artifact, str]]:
+    """Artifacts that are no candidates anywhere, and why."""
+    there, here = {artifact.name for _, artifact in candidates(bundle)}, installed()
+    return [
+        (artifact, _why_not(artifact, here)) for artifact in bundle.manifest.artifacts if artifact.name not in there
+    ]
+
+
+def measure(
+    bundle: Bundle,
+    *,
+    threads: int | None = None,
+    device: str = "cpu",
+    rounds: int | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Speeds:
+    """Time all candidates, block by block in turns, for about 15 s; one that its runtime refuses is skipped.
+
+    Raises MissingDependency where no runtime is installed, and what fp32 raises where it runs on none.
+    """
+    with ExitStack() as stack:
+        engines, skipped, seconds = _opened(bundle, stack, device=device, threads=threads)
+        least, most = _ROUNDS
+        rounds = max(least, min(most, int(_SECONDS / seconds))) if rounds is None else rounds
+        load = OtherLoad()
+        ms, against = race(engines[0], engines[1:], rounds=rounds, progress=progress)
+        others = load.share()
+        first = _speed(engines[0], ms, (1.0, 1.0, 1.0))
+        rest = [
+            _speed(engine, each.ms, (1 / each.ratio, 1 / each.high, 1 / each.low))
+            for engine, each in zip(engines[1:], against, strict=True)
+        ]
+    return Speeds(
+        model=bundle.manifest.name,
+        size_wh=bundle.manifest.input.size_wh,
+        called=called(bundle),
+        hardware=hardware(device),
+        device=device,
+        threads=threads,
+        versions=installed(),
+        measured=now(),
+        against=first.backend,
+        speeds=(first, *rest),
+        skipped=tuple(skipped),
+        rounds=rounds,
+        others=others,
+    )
+
+
+def _met(artifact: Artifact) -> bool:
+    return artifact.precision == "fp32" or artifact.judgement.get("ok") is True
+
+
+def _gets(bundle: Bundle, artifact: Artifact, backend: str) -> bool:
+    """Whether `backend`, asked for that name, gets it, and no form of its own instead."""
+    return (not artifact.options or artifact.target == backend) and (
+        bundle.artifact(artifact.name, backend=backend) is artifact
+    )
+
+
+def _why_not(artifact: Artifact, here: Mapping[str, str]) -> str:
+    judged = artifact.judgement
+    if not _met(artifact):
+        lost, allowed = judged.get("drop"), judged.get("max_drop")
+        told = isinstance(lost, (int, float)) and isinstance(allowed, (int, float))
+        budget = f": {lost:.2f} points lost, {allowed:g} allowed" if told else ""
+        return f"missed its budget{budget}" if judged else "was never judged"
+    return f"{artifact.target} is not installed" if artifact.target not in here else "cannot be asked for by name"
+
+
+def rank(name: str, backend: str) -> tuple[int, bool, str, str]:
+    """To sort artifacts on backends by: the exactest first."""
+    precision = name.partition("-")[0]
+    known = _EXACTEST_FIRST.index(precision) if precision in _EXACTEST_FIRST else len(_EXACTEST_FIRST)
+    return known, backend != FIRST, backend, name
+
+
+def _opened(
+    bundle: Bundle, stack: ExitStack, *, device: str, threads: int | None
+) -> tuple[list[Engine], list[Skipped], float]:
+    """Engines of all candidates, fp32 first; what was refused; and about how long a round of them takes."""
+    engines: list[Engine] = []
+    skipped: list[Skipped] = []
+    refused: list[Exception] = []
+    seconds = 0.0
+    for backend, artifact in candidates(bundle):
+        try:
+            engine = stack.enter_context(
+                Engine(bundle, backend=backend, device=device, precision=artifact.name, threads=threads)
+            )
+            engine.warm_up()
+            began = time.perf_counter()
+            engine.warm_up()
+            seconds += max(_BLOCK_S, BLOCK_RUNS * (time.perf_counter() - began)) + _PAUSE_S
+        except (BackendError, RequestError, MissingDependency) as error:
+            refused.append(error)
+            identity, why = identity_of(artifact), " ".join(str(error).split())
+            skipped.append(Skipped(backend=backend, artifact=artifact.name, identity=identity, why=why))
+            continue
+        engines.append(engine)
+    if not engines or engines[0].artifact.precision != "fp32":
+        raise refused[0] if refused else MissingDependency('no runtime is installed; try: pip install "edgezoo[cpu]"')
+    return engines, skipped, seconds
+
+
+def _speed(engine: Engine, ms: float, times: tuple[float, float, float]) -> Speed:
+    return Speed(
+        backend=engine.runs.backend,
+        artifact=engine.artifact.name,
+        identity=identity_of(engine.artifact),
+        ms=round(ms, 4),
+        times=round(times[0], 4),
+        low=round(times[1], 4),
+        high=round(times[2], 4),
+    )
