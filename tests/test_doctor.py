@@ -19,7 +19,7 @@ import pytest
 from edgezoo.measure import devices, doctor, packages
 from edgezoo.measure.doctor import Row
 
-SECTIONS = ["software", "images", "cameras", "runtimes", "tools", "machine", "files"]
+SECTIONS = ["software", "images", "cameras", "runtimes", "tools", "machine", "speeds", "files"]
 
 
 def rows(check: Callable[[], Any]) -> dict[str, Row]:

@@ -18,11 +18,15 @@ def add_json(parser: argparse.ArgumentParser) -> None:
 
 def add_runtime(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("how it runs")
-    group.add_argument("--backend", default="onnxruntime", help="runtime (default: %(default)s)")
+    group.add_argument("--backend", help="runtime (default: onnxruntime; with --precision auto the fastest)")
     group.add_argument(
         "--device", default="cpu", help="cpu, cuda or cuda:N; what is asked for runs, or nothing does (default: cpu)"
     )
-    group.add_argument("--precision", default="fp32", help="which artifact of the bundle (default: %(default)s)")
+    group.add_argument(
+        "--precision",
+        default="fp32",
+        help="which artifact of the bundle; auto: the fastest here, as `bench --store` measured (default: %(default)s)",
+    )
     group.add_argument(
         "--threads", type=int, metavar="N", help="threads inside one run (default: the runtime's choice)"
     )
@@ -50,14 +54,30 @@ def size(text: str) -> tuple[int, int]:
 
 def open_engine(args: argparse.Namespace, **wanted: Any) -> Engine:
     """The engine for a bundle, a name or a card, with progress where something is fetched or made."""
+    bundle = found_bundle(args)
+    chosen = settle(args, bundle)
     return Engine(
-        found_bundle(args),
+        bundle,
         backend=args.backend,
         device=args.device,
         precision=args.precision,
         threads=args.threads,
+        chosen=chosen,
         **wanted,
     )
+
+
+def settle(args: argparse.Namespace, bundle: Bundle) -> dict[str, Any] | None:
+    """Make `args.backend` and `args.precision` what is meant; where `auto` meant it, say what, and the measurement."""
+    from edgezoo.loading import decide
+
+    args.backend, args.precision, choice = decide(
+        bundle, backend=args.backend, device=args.device, precision=args.precision, threads=args.threads
+    )
+    if choice is None:
+        return None
+    show.err.print(show.plain(choice), soft_wrap=True)
+    return choice.to_dict()
 
 
 def found_bundle(args: argparse.Namespace) -> Bundle:

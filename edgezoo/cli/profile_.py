@@ -37,6 +37,7 @@ def run(args: argparse.Namespace) -> int:
     from edgezoo.measure.layers import profile_layers
 
     bundle = options.found_bundle(args)
+    options.settle(args, bundle)
     with show.counting("rounds") as progress:
         found = profile_layers(
             bundle,

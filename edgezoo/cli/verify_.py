@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from edgezoo.bundle import Bundle
 from edgezoo.cli import options, show
 from edgezoo.errors import RequestError
 
@@ -42,9 +43,9 @@ def run(args: argparse.Namespace) -> int:
 def _replay(args: argparse.Namespace) -> int:
     from edgezoo.measure.verify import verify
 
-    found = verify(
-        args.bundle, backend=args.backend, device=args.device, precision=args.precision, threads=args.threads
-    )
+    bundle = Bundle.open(args.bundle)
+    options.settle(args, bundle)
+    found = verify(bundle, backend=args.backend, device=args.device, precision=args.precision, threads=args.threads)
     if args.json:
         show.print_json(found.to_dict())
         return 0 if found.ok else 1

@@ -21,7 +21,7 @@ from edgezoo import __version__
 from edgezoo.address import without_login
 from edgezoo.backends import backends
 from edgezoo.machine import cores, cpu_model, cpu_quota, instruction_sets
-from edgezoo.measure import devices, packages
+from edgezoo.measure import choosing, devices, packages
 from edgezoo.weights import cache_folder
 
 _TRY_S = 8.0
@@ -81,6 +81,7 @@ def doctor() -> list[Row]:
         ("tools", _tools),
         ("machine", _cpu),
         ("machine", _gpu),
+        ("speeds", _speeds),
         ("files", _cache),
         ("files", _mirror),
     ]
@@ -258,6 +259,14 @@ def _gpu() -> Iterator[Row]:
         )
     else:
         yield Row("machine", "GPU", "ok", nvidia.name)
+
+
+def _speeds() -> Iterator[Row]:
+    stored = choosing.told()
+    for name, what, cure in stored:
+        yield Row("speeds", name, "missing" if cure else "ok", what, cure)
+    if not stored:
+        yield Row("speeds", "measured", "missing", "nothing; it is for --precision auto", "edgezoo bench MODEL --store")
 
 
 def _cache() -> Iterator[Row]:
