@@ -105,7 +105,8 @@ def _store(args: argparse.Namespace) -> int:
     told_of = f"{found.model} {found.size_wh[0]}x{found.size_wh[1]} on {found.device}{threads}; {versions}"
     show.out.print(f"[dim]{show.plain(told_of)}; {found.rounds} rounds; kept in {show.plain(path)}", soft_wrap=True)
     if (found.others or 0) > _BUSY:
-        show.out.print(f"[yellow]other programs took {100 * (found.others or 0):.0f} % of the machine meanwhile")
+        busy = f"other programs took {100 * (found.others or 0):.0f} % of the machine meanwhile"
+        show.out.print(f"[yellow]{busy}; measure again when it is idle", soft_wrap=True)
     return 0
 
 
