@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +37,6 @@ class _Seen:
     highs: float = 0.0
     images: int = 0
     histogram: Histogram | None = None
-    found: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def add(self, value: npt.NDArray[np.float32], low: float, high: float) -> None:
         self.low, self.high = min(self.low, low), max(self.high, high)
@@ -94,8 +93,8 @@ def calibrate(
     not, or one with a value that is not finite.
     """
     methods = [method] if isinstance(method, str) else list(method)
-    if unknown := set(methods) - set(METHODS):
-        raise ConvertError(f"expected methods out of {', '.join(METHODS)}, got {', '.join(sorted(unknown))}")
+    if not methods or set(methods) - set(METHODS):
+        raise ConvertError(f"expected methods out of {', '.join(METHODS)}, got {', '.join(methods) or 'none'}")
     total = count if count is not None else len(images) if isinstance(images, Sized) else 0
     collector = _Collector(tensors, counting=bool(_COUNTED & set(methods)))
     with tempfile.TemporaryDirectory(prefix="edgezoo-") as folder:
@@ -113,6 +112,8 @@ def _calibrater(model: onnx.ModelProto, tensors: Sequence[str], collector: _Coll
     """ONNX Runtime's, which answers just these tensors."""
     import onnx
 
+    if not tensors:
+        raise ConvertError("expected tensors to find the ranges of, got none")
     there = {name for node in model.graph.node for name in node.output} | {port.name for port in model.graph.input}
     if missing := [name for name in tensors if name not in there]:
         raise ConvertError(f"expected tensors of the graph, got {', '.join(map(repr, missing[:3]))}, which it has not")
@@ -124,7 +125,7 @@ def _calibrater(model: onnx.ModelProto, tensors: Sequence[str], collector: _Coll
     onnx.save(bare, folder / "model.onnx")
     entropy = require("onnxruntime.quantization.calibrate").EntropyCalibrater
     calibrater = entropy(folder / "model.onnx", augmented_model_path=str(folder / "augmented.onnx"))
-    calibrater.select_tensors_to_calibrate = lambda _: (list(ports), ports)
+    calibrater.select_tensors_to_calibrate = lambda _: (ports, ports)
     calibrater.collector = collector
     calibrater.augment_graph()
     calibrater.create_inference_session()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import numpy as np
 import numpy.typing as npt
@@ -13,7 +12,6 @@ Counts = npt.NDArray[np.int64]
 SIDE = 4096  # bins on each side of zero: at least 8 for each of the 256 steps of a grid
 _LEAST = -60  # the exponent of a histogram that has seen nothing but zeros
 _BLOCK = 65536  # values at a time: they stay in the cache
-_LEVELS = 256
 _TRIED = 128  # places where a grid may end
 
 
@@ -62,38 +60,38 @@ class Histogram:
         last = int(np.searchsorted(total, (1 - cut) * total[-1]))
         return (first - SIDE) * self.width, (last + 1 - SIDE) * self.width
 
-    def entropy(self) -> tuple[float, float]:
-        """The range whose 256 steps tell least different values from those that came.
+    def entropy(self, levels: int = 256) -> tuple[float, float]:
+        """The range whose steps tell least different values from those that came, by Kullback and Leibler.
 
         The search of TensorRT (https://on-demand.gputechconf.com/gtc/2017/presentation/s7310-8-bit-inference-with-tensorrt.pdf)
         with a grid for what is there: one of values that are never negative has all its steps above zero. Zero itself
         is on every grid, so how often it comes says nothing about where to end.
         """
+        cuts = _cuts(self.counts, levels)
+        if not cuts:
+            return 0.0, 0.0
         counts = self.counts.copy()
         counts[SIDE] = min(counts[SIDE], (counts[SIDE - 1] + counts[SIDE + 1]) // 2)
-        ends = [((first - SIDE) * self.width, (last - SIDE) * self.width) for first, last in _cuts(self.counts)]
-        worth = [divergence(counts, first, last, _LEVELS) for first, last in _cuts(self.counts)]
-        return ends[int(np.argmin(worth))] if ends else (0.0, 0.0)
+        first, last = min(reversed(cuts), key=lambda cut: divergence(counts, cut[0], cut[1], levels))
+        return (first - SIDE) * self.width, (last - SIDE) * self.width
 
 
-def _cuts(counts: Counts) -> Iterator[tuple[int, int]]:
+def _cuts(counts: Counts, levels: int) -> list[tuple[int, int]]:
     """First bin, and the one behind the last, of all ranges that are tried, from the narrowest on."""
     there = np.flatnonzero(counts)
     if not there.size:
-        return
+        return []
     first, last = min(int(there[0]), SIDE), max(int(there[-1]) + 1, SIDE)
     reach = max(SIDE - first, last - SIDE)
-    for part in range(1, _TRIED + 1):
-        end = -(-reach * part // _TRIED)
-        cut = max(first, SIDE - end), min(last, SIDE + end)
-        if cut[1] - cut[0] >= _LEVELS or end == reach:
-            yield cut
+    ends = sorted({-(-reach * part // _TRIED) for part in range(1, _TRIED + 1)})
+    cuts = [(max(first, SIDE - end), min(last, SIDE + end)) for end in ends]
+    return [cut for cut in cuts[:-1] if cut[1] - cut[0] >= levels] + cuts[-1:]
 
 
 def divergence(counts: Counts, first: int, last: int, levels: int) -> float:
-    """Kullback and Leibler's, of bins `first` to `last` in so many steps from the same bins as they are.
+    """The divergence of bins `first` to `last` in so many steps from the same bins as they are.
 
-    What lies outside is counted at the ends of what is, and missing in the steps.
+    What lies outside of them is counted at their ends, and missing in the steps.
     """
     kept = counts[first:last]
     real = kept.astype(np.float64)
