@@ -70,16 +70,12 @@ def _input_rows(holder: object) -> Iterator[tuple[str, str]]:
 
 def _of_bundle_rows(manifest: object) -> Iterator[tuple[str, str]]:
     from edgezoo.bundle import Manifest
+    from edgezoo.cli import proof
 
     assert isinstance(manifest, Manifest)
     yield manifest.title or manifest.name, f"bundle, {manifest.task}, {len(manifest.labels)} classes"
     yield from _input_rows(manifest)
     yield "batch", "any" if manifest.batch is None else f"{manifest.batch}, fixed"
     for artifact in manifest.artifacts:
-        tools = ", ".join(f"{name} {version}" for name, version in artifact.tools.items())
-        agreement = ", ".join(f"{name} {value}" for name, value in artifact.agreement.items())
-        yield (
-            artifact.name,
-            f"{artifact.file}\nfrom {artifact.source.get('file')}\nagreement: {agreement}\n{tools}",
-        )
+        yield artifact.name, "\n".join(proof.lines(artifact))
     yield "licence", f"code {manifest.licence.code}, weights {manifest.licence.weights}\ndata: {manifest.licence.data}"

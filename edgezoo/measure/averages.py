@@ -146,7 +146,7 @@ def _overlaps(xywh: npt.NDArray[np.float64], objects: Objects) -> npt.NDArray[np
     shared = np.maximum(sides, 0).prod(axis=-1)
     area = a[..., 2:].prod(axis=-1)
     union = np.where(objects.crowd, area, area + b[..., 2:].prod(axis=-1) - shared)
-    return np.divide(shared, union, out=np.zeros_like(shared), where=shared > 0)
+    return np.asarray(np.divide(shared, union, out=np.zeros_like(shared), where=shared > 0), np.float64)
 
 
 def _reached(hits: Ids, wanted: Ids) -> Ids:

@@ -41,7 +41,7 @@ _MOST_DENSE = 64 << 20  # bytes of fp32's dense answers, for the errors of tenso
 _MOST_DENSE_IMAGES = 32
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
+@dataclass(frozen=True, eq=False, kw_only=True, slots=True)
 class Exam:
     """Images that calibration did not see, and fp32's answers to them: made once, put to every candidate."""
 
@@ -179,8 +179,9 @@ def judge(exam: Exam, answers: Answers, *, max_drop: float, progress: Progress |
     marks = {name: np.full_like(value, np.nan) for name, value in exam.marks.items()}
     if not why:
         marks = dict(exam.marking(results, exam.weights))
-    drops = 100 * (exam.marks[exam.metric] - marks[exam.metric])
-    drop = round(float(drops[0]), 6)  # one image of a hundred is one point, not a little more
+    # Rounded: one image of a hundred is one point, not a little more.
+    drops = np.round(100 * (exam.marks[exam.metric] - marks[exam.metric]), 6)
+    drop = float(drops[0])
     low, high = np.nanpercentile(drops[1:], _INTERVAL) if not why else (math.nan, math.nan)
     return Judgement(
         ok=drop <= max_drop,
