@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgezoo.backends import Arrays, Layer, layers, open_backend
-from edgezoo.bundle import Bundle
+from edgezoo.bundle import Artifact, Bundle
 from edgezoo.errors import BundleError, ShapeError
 from edgezoo.frame import Image
 from edgezoo.geometry import Placement
@@ -139,6 +139,17 @@ class Engine:
         twin = object.__new__(Engine)
         twin.__dict__ = {**self.__dict__}
         twin._open(threads)
+        return twin
+
+    def over(self, graph: bytes, artifact: Artifact, *, backend: str) -> Engine:
+        """An engine of this bundle over a graph that is not in it, as `artifact` describes it: for who makes artifacts.
+
+        Raises BackendError, BundleError, MissingDependency.
+        """
+        twin = object.__new__(Engine)
+        how = (backend, self._how[1], dict(artifact.options) if artifact.target == backend else {})
+        twin.__dict__ = {**self.__dict__, "artifact": artifact, "_graph": graph, "_how": how}
+        twin._open(self.runs.threads)
         return twin
 
     def asking(self, ask: Ask) -> Engine:

@@ -60,9 +60,7 @@ def half_scales(data: bytes) -> bool:
     except ValueError:
         return False
     scales = {node.input[1] for node in graph.node if node.op_type == "QuantizeLinear"}
-    return any(
-        tensor.name in scales and tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in graph.initializer
-    )
+    return any(tensor.name in scales and tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in graph.initializer)
 
 
 def _outside(tensor: onnx.TensorProto) -> str | None:

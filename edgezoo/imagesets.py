@@ -117,9 +117,14 @@ class Drawn:
         for sample in self:
             yield recipe.place(sample.image)[0]
 
+    @property
+    def title(self) -> str:
+        """The source without the way there, which is nobody else's business."""
+        return Path(self.source).name or self.source
+
     def __str__(self) -> str:
         """`32 of 150 from clip.mp4, seed 0`."""
-        return f"{len(self)} of {self.total} from {self.source}, seed {self.seed}"
+        return f"{len(self)} of {self.total} from {self.title}, seed {self.seed}"
 
 
 def sets_folder() -> Path:
@@ -210,12 +215,17 @@ def _from_files(text: str, count: int, seed: int) -> Drawn:
         raise
     except OSError as error:
         raise SourceError(f"{text}: expected images: {error.strerror}") from None
+    return draw_files(found, text, count=count, seed=seed)
+
+
+def draw_files(found: Sequence[str], source: str, *, count: int, seed: int = 0) -> Drawn:
+    """As `draw`, from these image files; `source` is what they are called together. Raises SourceError."""
     home = os.path.commonpath([os.path.dirname(path) for path in found]) or os.curdir
     named = {Path(os.path.relpath(path, home)).as_posix(): Path(path) for path in found}
     listed = _in_order(named)
     paths = {listed[index]: named[listed[index]] for index in picks(len(listed), count, seed)}
     hashes = {name: _read(path)[1] for name, path in paths.items()}
-    return Drawn(text, len(listed), seed, hashes, partial(_images, paths, hashes))
+    return Drawn(source, len(listed), seed, hashes, partial(_images, paths, hashes))
 
 
 def _in_order(listed: Mapping[str, object]) -> list[str]:

@@ -309,7 +309,7 @@ def test_a_provider_that_falls_back_is_found_out(graph: bytes, monkeypatch: pyte
     runtime = pytest.importorskip("onnxruntime")
     real = runtime.InferenceSession
 
-    def on_cpu(graph: bytes, settings: Any, providers: Any) -> Any:
+    def on_cpu(graph: bytes, settings: Any, providers: Any, **more: Any) -> Any:
         return real(graph, settings, providers=["CPUExecutionProvider"])
 
     monkeypatch.setattr(runtime, "InferenceSession", on_cpu)

@@ -268,7 +268,7 @@ def test_few_values_keep_their_ends(values: list[float]) -> None:
 @pytest.mark.parametrize(
     ("names", "images", "method", "says"),
     [
-        (["shifted"], IMAGES, "mean", "expected methods out of minmax, average, entropy, percentile, got mean"),
+        (["shifted"], IMAGES, "mean", "expected methods out of error, average, percentile, entropy, minmax, got mean"),
         (["shifted"], IMAGES, [], "got none"),
         ([], IMAGES, "minmax", "expected tensors to find the ranges of, got none"),
         (["shifted", "gone"], IMAGES, "minmax", "got 'gone', which it has not"),

@@ -26,7 +26,9 @@ from edgezoo.optional import require
 _DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64"}
 _QUIET = 3  # errors only: they come as exceptions too
 
-_UNWANTED = ["WeightBiasQuantization"]  # makes integers of a convolution that its graph says is float, for its neighbours
+_UNWANTED = [
+    "WeightBiasQuantization"
+]  # makes integers of a convolution that its graph says is float, for its neighbours
 
 _PRECISIONS = {
     "float": "fp32", "float16": "fp16", "bfloat16": "bf16", "double": "fp64", "uint8": "int8", "int8": "int8",
@@ -155,7 +157,9 @@ def _session(
     settings.log_severity_level = _QUIET
     settings.intra_op_num_threads = threads or 0
     settings.add_session_config_entry("session.intra_op.allow_spinning", str(int(options.get("spin", True))))
-    if graphs.half_scales(graph):  # its integer kernels take float32 ones alone, and it makes an invalid graph of others
+    if graphs.half_scales(
+        graph
+    ):  # its integer kernels take float32 ones alone, and it makes an invalid graph of others
         settings.add_session_config_entry("session.disable_quant_qdq", "1")
     if trace is not None:
         settings.enable_profiling = True

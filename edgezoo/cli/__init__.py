@@ -20,7 +20,8 @@ from edgezoo import __version__
 from edgezoo.errors import AgreementError, EdgezooError, RequestError
 
 VERBS = (
-    "list", "info", "pull", "convert", "finetune", "card", "run", "demo", "eval", "verify", "bench", "profile", "doctor",
+    "list", "info", "pull", "convert", "finetune", "card",
+    "run", "demo", "eval", "verify", "bench", "profile", "doctor",
 )  # fmt: skip
 
 

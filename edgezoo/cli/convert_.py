@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+from edgezoo.bundle import Bundle, is_bundle
 from edgezoo.cards import read_card
-from edgezoo.cli import options, show
+from edgezoo.cli import options, reduced, show
+from edgezoo.errors import RequestError
+
+if TYPE_CHECKING:
+    from edgezoo.convert.candidates import Outcome
 
 HELP = "Convert a model to a bundle that runs anywhere, and measure that it still answers like the original."
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", help="a name of the zoo, a card.toml, or an .onnx")
+    parser.add_argument("model", help="a name of the zoo, a card.toml, an .onnx, or a bundle")
     parser.add_argument(
         "-o", "--out", metavar="DIR", type=Path, help="the bundle's folder (default: the model's name, here)"
     )
@@ -30,16 +37,53 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--allow", choices=("permissive",), help="refuse models whose code or weights are not under such a licence"
     )
+    reduced.arguments(parser)
     options.add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
+    names = reduced.precisions(args)
+    terms = reduced.terms(args)
+    if terms.recipe is not None:
+        names = [f"int8-{terms.recipe.target}"]
+    if args.allow and not args.model.endswith(".onnx") and not is_bundle(args.model):
+        read_card(args.model).check_allowed(args.allow)
+    if is_bundle(args.model):
+        bundle = _opened(args, names)
+    else:
+        bundle = _converted(args)
+        if not args.json:
+            _tell(bundle)
+    outcomes: list[Outcome] = []
+    if names:
+        from edgezoo.convert.reduce import reduce
+
+        with show.stages() as progress:
+            bundle, outcomes = reduce(bundle, names, terms, out=args.out or bundle.folder, tell=progress)
+    folder = show.short(bundle.folder)
+    if args.json:
+        show.print_json(_to_dict(bundle, outcomes))
+    else:
+        reduced.tell(outcomes, folder)
+        show.out.print(f"  [dim]next: edgezoo run {show.plain(folder)} SOURCE", soft_wrap=True)
+    return 0 if all(outcome.artifact for outcome in outcomes) else 1
+
+
+def _opened(args: argparse.Namespace, names: Sequence[str]) -> Bundle:
+    """A bundle that is there already, of which lower precisions are to be made. Raises RequestError."""
+    given = [name for name in ("weights", "labels", "size", "batch", "images") if getattr(args, name) is not None]
+    if given:
+        raise RequestError(f"{args.model}: is a bundle, of which --{given[0]} is fixed; convert its model again")
+    if not names:
+        raise RequestError(f"{args.model}: is a bundle already; to add to it, give --precision int8, fp16 or bf16")
+    return Bundle.open(args.model)
+
+
+def _converted(args: argparse.Namespace) -> Bundle:
     from edgezoo.convert import convert
 
-    if args.allow and not args.model.endswith(".onnx"):
-        read_card(args.model).check_allowed(args.allow)
     with show.steps() as (step, tell):
-        bundle = convert(
+        return convert(
             args.model,
             args.out or Path(Path(args.model).stem),
             weights=args.weights,
@@ -50,19 +94,22 @@ def run(args: argparse.Namespace) -> int:
             step=step,
             progress=tell,
         )
-    manifest = bundle.manifest
-    artifact = manifest.artifacts[0]
-    if args.json:
-        show.print_json(
-            {
-                "bundle": str(bundle.folder),
-                "name": manifest.name,
-                "precision": artifact.precision,
-                "batch": manifest.batch or "dynamic",
-                "agreement": artifact.agreement,
-            }
-        )
-        return 0
+
+
+def _to_dict(bundle: Bundle, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    manifest, fp32 = bundle.manifest, bundle.artifact()
+    told: dict[str, Any] = {
+        "bundle": str(bundle.folder),
+        "name": manifest.name,
+        "precision": fp32.precision,
+        "batch": manifest.batch or "dynamic",
+        "agreement": fp32.agreement,
+    }
+    return {**told, "artifacts": [outcome.to_dict() for outcome in outcomes]} if outcomes else told
+
+
+def _tell(bundle: Bundle) -> None:
+    manifest, artifact = bundle.manifest, bundle.artifact()
     agreement = dict(artifact.agreement)
     against, images, kind = agreement.pop("against"), agreement.pop("images"), agreement.pop("kind")
     batches = agreement.pop("batches", None)
@@ -71,13 +118,10 @@ def run(args: argparse.Namespace) -> int:
     )
     width, height = manifest.input.size_wh
     sizes = f"any size, proved at {batches}" if batches else f"fixed at {manifest.batch}"
-    made = f"{show.plain(manifest.title or manifest.name)}, {width}x{height}, {artifact.precision}"
-    folder = show.plain(show.short(bundle.folder))
-    show.out.print(f"[green]✓[/] [bold]{folder}[/]  {made}", soft_wrap=True)
+    made = f"{show.plain(manifest.title or manifest.name)}, {width}x{height}, {artifact.name}"
+    show.out.print(f"[green]✓[/] [bold]{show.plain(show.short(bundle.folder))}[/]  {made}", soft_wrap=True)
     show.out.print(f"  agrees with {against} on {images} {kind}; largest differences: {told}")
     show.out.print(f"  batch: {show.plain(sizes)}")
-    show.out.print(f"  [dim]next: edgezoo run {folder} SOURCE", soft_wrap=True)
-    return 0
 
 
 def _batch(text: str) -> int | str:

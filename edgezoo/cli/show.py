@@ -37,6 +37,10 @@ class Count(Protocol):
     def __call__(self, done: int, total: int) -> None: ...
 
 
+class Stage(Protocol):
+    def __call__(self, text: str, done: int, total: int) -> None: ...
+
+
 class Bytes(Protocol):
     def __call__(self, name: str, done: int, total: int | None) -> None: ...
 
@@ -120,6 +124,33 @@ def steps() -> Iterator[tuple[Step, Bytes]]:
             progress.update(line, told=f"{done / 1e6:.1f}{part}")
 
         yield step, tell
+
+
+@contextmanager
+def stages() -> Iterator[Stage]:
+    """A line that says what is being done, with a bar and an ETA where its length is known."""
+    with Progress(
+        SpinnerColumn(),
+        TextColumn("[cyan]{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TimeElapsedColumn(),
+        console=err,
+        transient=True,
+        disable=not err.is_terminal,
+    ) as progress:
+        lines: dict[str, Any] = {}
+
+        def tell(text: str, done: int, total: int) -> None:
+            if text not in lines:
+                for line in lines.values():
+                    progress.remove_task(line)
+                lines.clear()
+                lines[text] = progress.add_task(text, total=None)
+            progress.update(lines[text], completed=done, total=total if total > 1 else None)
+
+        yield tell
 
 
 def short(path: str | Path) -> str:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -169,7 +167,7 @@ def _write(
             sha256=data.sha256,
             precision="fp32",
             agreement=agreed,
-            tools=_versions(makers),
+            tools=write.versions(makers),
             source=trial.raw.source,
         )
         manifest = Manifest(
@@ -201,11 +199,3 @@ def _class_names(card: Card, labels: str | Path | None, *, classes: int) -> tupl
     if len(card.label_names) == classes:
         return card.label_names
     return tuple(f"class {k}" for k in range(classes))
-
-
-def _versions(packages: Sequence[str]) -> dict[str, str]:
-    found = {}
-    for package in packages:
-        with suppress(importlib.metadata.PackageNotFoundError):
-            found[package] = importlib.metadata.version(package)
-    return found

@@ -9,14 +9,14 @@ there: measured ranges are what guards against it.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from edgezoo.convert.regions import QUANTISERS, regions
+from edgezoo.convert.regions import QUANTISERS, plain, regions
 from edgezoo.errors import ConvertError, UnknownName
 
 if TYPE_CHECKING:
@@ -71,57 +71,15 @@ def half(graph: onnx.ModelProto, *, keep: Collection[str] = (), ranges: Ranges |
 
 
 def _prepared(graph: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy with every node named, every constant an initializer, no functions, and an opset that will do."""
-    import onnx
-    from onnx import inliner, version_converter
+    """A plain copy in an opset that will do."""
+    from onnx import version_converter
 
-    model = onnx.ModelProto()
-    model.CopyFrom(graph)
-    if model.functions:
-        model = inliner.inline_local_functions(model)
+    model = plain(graph)
     opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
     if opset < SCALES_MAY_BE_HALF and any(node.op_type in QUANTISERS for node in model.graph.node):
         model = version_converter.convert_version(model, SCALES_MAY_BE_HALF)
         model.ir_version = max(model.ir_version, 9)
-    taken = {node.name for node in model.graph.node}
-    nodes = []
-    for place, node in enumerate(model.graph.node):
-        if any(attribute.type in (attribute.GRAPH, attribute.GRAPHS) for attribute in node.attribute):
-            raise ConvertError(
-                f"expected a graph without branches and loops, got {node.op_type} {node.name!r}; "
-                "export the model without control flow"
-            )
-        if node.op_type == "Constant":
-            model.graph.initializer.append(_as_tensor(node))
-            continue
-        if not node.name:
-            node.name = next(name for name in _spare(f"{node.op_type}_{place}") if name not in taken)
-            taken.add(node.name)
-        nodes.append(node)
-    del model.graph.node[:]
-    model.graph.node.extend(nodes)
     return model
-
-
-def _spare(name: str) -> Iterator[str]:
-    while True:
-        yield name
-        name += "_"
-
-
-def _as_tensor(node: onnx.NodeProto) -> onnx.TensorProto:
-    """The value of a Constant node."""
-    import onnx
-    from onnx import helper, numpy_helper
-
-    value = helper.get_attribute_value(node.attribute[0])
-    if isinstance(value, onnx.TensorProto):
-        tensor = onnx.TensorProto()
-        tensor.CopyFrom(value)
-        tensor.name = node.output[0]
-        return tensor
-    kind = np.float32 if node.attribute[0].name.startswith("value_float") else np.int64
-    return numpy_helper.from_array(np.array(value, kind), node.output[0])
 
 
 # What stays float32.

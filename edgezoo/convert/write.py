@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 import os
 import re
 import shutil
@@ -107,3 +108,12 @@ def add_notice(folder: Path, card: Card) -> HashedFile:
 def add_manifest(folder: Path, manifest: Manifest) -> None:
     """`bundle.json`, last: a folder without it is no bundle."""
     add_file(folder, MANIFEST, manifest.to_json().encode())
+
+
+def versions(packages: Sequence[str]) -> dict[str, str]:
+    """Of those that are installed."""
+    found = {}
+    for package in packages:
+        with suppress(importlib.metadata.PackageNotFoundError):
+            found[package] = importlib.metadata.version(package)
+    return found

@@ -20,11 +20,11 @@ from edgezoo.optional import require
 if TYPE_CHECKING:
     import onnx
 
-METHODS = ("minmax", "average", "entropy", "percentile")
-"""Lowest and highest value of all; mean of each image's lowest and highest; least divergence; 99.99 percent."""
+METHODS = ("error", "average", "percentile", "entropy", "minmax")
+"""Least squared error; mean of each image's ends; 99.99 percent; least divergence; the ends of all."""
 PERCENT = 99.99
 
-_COUNTED = frozenset({"entropy", "percentile"})
+_COUNTED = frozenset({"entropy", "error", "percentile"})
 
 
 @dataclass(slots=True)
@@ -53,7 +53,10 @@ class _Seen:
         if method == "average":
             return self.lows / self.images, self.highs / self.images
         assert self.histogram is not None
-        low, high = self.histogram.entropy() if method == "entropy" else self.histogram.percentile(PERCENT)
+        if method == "percentile":
+            low, high = self.histogram.percentile(PERCENT)
+        else:
+            low, high = self.histogram.entropy() if method == "entropy" else self.histogram.least_error()
         return min(max(low, self.low), self.high), max(min(high, self.high), self.low)
 
 

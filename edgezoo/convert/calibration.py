@@ -1,0 +1,100 @@
+"""A calibration: images through the engine's own geometry and the fp32 graph, and the range of every tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgezoo import imagesets
+from edgezoo.bundle import Bundle, Manifest
+from edgezoo.convert import reuse
+from edgezoo.convert.int8 import tensors
+from edgezoo.convert.int8.calibrate import calibrate
+from edgezoo.convert.int8.wiring import Ranges
+from edgezoo.errors import RequestError
+from edgezoo.imagesets import Drawn
+from edgezoo.measure import coco, labelled
+
+if TYPE_CHECKING:
+    import onnx
+
+COCO_SET, COCO_CLASSES = "coco", 80
+
+
+@dataclass(frozen=True, kw_only=True, slots=True, eq=False)
+class Calibration:
+    """Ranges by method, and all that they depend on."""
+
+    bundle: Bundle
+    drawn: Drawn
+    ranges: Mapping[str, Ranges]
+
+    def record(self, method: str) -> reuse.CalibrationRecord:
+        """What is kept of it."""
+        return reuse.CalibrationRecord(
+            method=method,
+            images=self.drawn.hashes,
+            recipe=self.bundle.manifest.input,
+            weights=self.bundle.artifact().sha256,
+            ranges=self.ranges[method],
+            source=str(self.drawn),
+        )
+
+
+def draw(source: str | None, data: Path | None, manifest: Manifest, *, count: int, seed: int) -> Drawn:
+    """Images to calibrate with: of `source`; else of the set that bears the model's name; else of the labelled `data`.
+
+    Raises RequestError where there is none of these, and what `imagesets.draw` raises.
+    """
+    if source is None and manifest.name in imagesets.names():
+        source = manifest.name
+    if source is not None:
+        return imagesets.draw(source, count=count, seed=seed)
+    if data is not None:
+        return imagesets.draw_files(_files(data, manifest), str(data), count=count, seed=seed)
+    if len(manifest.labels) == COCO_CLASSES:
+        return imagesets.draw(COCO_SET, count=count, seed=seed)
+    raise RequestError(
+        f"{manifest.name}: INT8 needs images to calibrate with; give --calibration with a folder, a video, "
+        f"a pattern or a set ({', '.join(imagesets.names())}), a hundred like those that the model will see"
+    )
+
+
+def _files(data: Path, manifest: Manifest) -> list[str]:
+    """The images of a labelled set."""
+    if manifest.task == "detect":
+        pictures = coco.read(data, manifest.labels).images
+        coco.check_files(pictures)
+        return [str(picture.path) for picture in pictures]
+    return [str(picture.path) for picture in labelled.read(data, manifest.labels)]
+
+
+def measured(
+    bundle: Bundle,
+    model: onnx.ModelProto,
+    drawn: Drawn,
+    *,
+    methods: Sequence[str],
+    file: Path | None,
+    progress: Callable[[int, int], None],
+) -> Calibration:
+    """The ranges by each of the methods, or those that `file` keeps; without such a file they are kept there.
+
+    Raises ConvertError: the file's were made with something else, which the message names.
+    """
+    manifest = bundle.manifest
+    if file is not None and len(methods) > 1:
+        raise RequestError(f"expected one --method for the ranges in {file}, got {', '.join(methods)}")
+    if file is not None and file.exists():
+        record = reuse.load(file)
+        weights = bundle.artifact().sha256
+        reuse.check_reuse(record, method=methods[0], images=drawn.hashes, recipe=manifest.input, weights=weights)
+        return Calibration(bundle=bundle, drawn=drawn, ranges={methods[0]: record.ranges})
+    placed = drawn.placed(manifest.input)
+    ranges = calibrate(model, placed, tensors(model), method=methods, count=len(drawn), progress=progress)
+    found = Calibration(bundle=bundle, drawn=drawn, ranges=ranges)
+    if file is not None:
+        reuse.save(file, found.record(methods[0]))
+    return found

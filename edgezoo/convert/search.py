@@ -1,0 +1,190 @@
+"""Which layers stay in float, so that the rest may be integers: the worst first, until the budget holds.
+
+How much harm an integer layer does alone is measured on a few images with all others in float; the harms are the
+order in which layers are freed. Nothing here looks at the images that the gate judges by.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from edgezoo.backends import Arrays, Backend, open_backend
+from edgezoo.convert.int8 import emitter, readable
+from edgezoo.convert.int8.wiring import Ranges
+from edgezoo.engine import DOOR
+from edgezoo.frame import Image
+
+if TYPE_CHECKING:
+    import onnx
+
+SAMPLES = 8
+"""Images that harm is measured on."""
+MARGIN = 0.5
+"""Of the budget, that must be held on the calibration images: those that a calibration saw flatter it."""
+_STEPS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
+_SPARE = 2  # candidates beyond the first that holds, each of twice the layers: the gate may see what is not seen here
+
+Tell = Callable[[str, int, int], None]
+"""Told what is being done, how much of it is done, and of how much."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Trial:
+    """A set of layers in float that was tried."""
+
+    method: str
+    """How ranges were taken from what calibration saw."""
+    floats: tuple[str, ...]
+    """The layers in float, the most harmful first."""
+    harm: float
+    drop: float = math.inf
+    """In points, on the calibration images; infinite where there is no telling."""
+
+    def to_dict(self) -> dict[str, Any]:
+        told = {"harm": float(f"{self.harm:.4g}"), "drop": round(self.drop, 2)}
+        finite = {name: value for name, value in told.items() if math.isfinite(value)}
+        return {"method": self.method, "floats": len(self.floats), **finite}
+
+
+@dataclass(kw_only=True, slots=True)
+class Search:
+    """What was found and what was tried on the way."""
+
+    trials: list[Trial] = field(default_factory=list)
+    harms: dict[str, float] = field(default_factory=dict)
+    """Of each layer alone; empty where nothing needed to be freed."""
+    candidates: list[Trial] = field(default_factory=list)
+    """Those that held the budget on the calibration images, or came nearest; the fewest layers in float first."""
+    seconds: float = 0.0
+    out_of_time: bool = False
+
+
+class Subject:
+    """A float graph that is to become integers for one target, and the measure of what that does to it."""
+
+    def __init__(
+        self,
+        model: onnx.ModelProto,
+        target: str,
+        ranges: Mapping[str, Ranges],
+        samples: Sequence[Image],
+        **options: Any,
+    ) -> None:
+        """`ranges` by method; `samples`: placed images uint8 (H, W, 3); `options` are the emitter's."""
+        self.model, self.ranges, self._options = model, ranges, options
+        self._emitter = emitter(target)
+        names = readable(model)
+        self._nodes = {names[node]: node for node in self._emitter.layers(model)}
+        self._samples = samples[:SAMPLES]
+        self._reference = self._answers(model.SerializeToString())
+
+    @property
+    def layers(self) -> list[str]:
+        """The layers that may be integers, in the graph's order."""
+        return [*self._nodes]
+
+    def graph(self, method: str, floats: Sequence[str]) -> bytes:
+        """The graph with these layers in float."""
+        nodes = [self._nodes[name] for name in floats]
+        emitted = self._emitter.emit(self.model, self.ranges[method], nodes, **self._options)
+        return bytes(emitted.SerializeToString())
+
+    def harm(self, method: str, floats: Sequence[str]) -> float:
+        """How far the answers are from float's, as a share of what those say; 0 is not at all."""
+        return harm(self._reference, self._answers(self.graph(method, floats)))
+
+    def gentlest(self, floats: Sequence[str]) -> tuple[str, float]:
+        """The method that does the least harm, and how much that is."""
+        harms = {method: self.harm(method, floats) for method in self.ranges}
+        best = min(harms, key=lambda method: harms[method])
+        return best, harms[best]
+
+    def _answers(self, graph: bytes) -> Arrays:
+        with closing(open_backend("onnxruntime", graph)) as backend:
+            return run_each(backend, self._samples)
+
+
+def run_each(backend: Backend, placed: Sequence[Image]) -> Arrays:
+    """The answers to placed images, one by one, also where the graph takes so many at a time."""
+    fixed = backend.inputs[0].shape[0] or 1
+    rows = [backend.run({DOOR: np.repeat(image[None], fixed, axis=0)}) for image in placed]
+    return {name: np.concatenate([row[name][:1] for row in rows]) for name in rows[0]}
+
+
+def harm(reference: Arrays, answers: Arrays) -> float:
+    """The squared error of scores, and of boxes by their size where they score, over the scores' own squares."""
+    scores = reference["scores"].astype(np.float64)
+    error = float(((answers["scores"] - scores) ** 2).sum())
+    if "boxes" in reference:
+        error += _harm_to_boxes(reference["boxes"], answers["boxes"], scores.max(axis=-1))
+    return error / float((scores**2).sum()) if np.isfinite(error) else float("inf")
+
+
+def _harm_to_boxes(boxes: npt.NDArray[Any], answers: npt.NDArray[Any], weight: npt.NDArray[np.float64]) -> float:
+    size = np.maximum((boxes[..., 2:] - boxes[..., :2]).max(axis=-1), 1.0)
+    apart = np.minimum((((answers - boxes) / size[..., None]) ** 2).mean(axis=-1), 1.0)
+    return float((weight**2 * apart).sum())
+
+
+def search(
+    subject: Subject, *, drop_of: Callable[[bytes], float], max_drop: float, minutes: float, tell: Tell
+) -> Search:
+    """Free layers until `drop_of` the graph, in points on images that calibration saw, is well within `max_drop`.
+
+    It frees none where none needs to be. Past `minutes`, or when all layers are free, it gives the best that it has.
+    """
+    began = time.monotonic()
+    found = Search()
+    ends = began + 60 * minutes
+
+    def attempt(floats: Sequence[str]) -> bool:
+        method, hurt = subject.gentlest(floats)
+        drop = drop_of(subject.graph(method, floats))
+        found.trials.append(Trial(method=method, floats=tuple(floats), harm=hurt, drop=drop))
+        return drop <= MARGIN * max_drop
+
+    tell("trying all layers in INT8", 0, 1)
+    held = [found.trials[-1]] if attempt(()) else []
+    if minutes > 0 and not held:
+        order = _ranked(subject, found, ends, tell)
+        for step in _steps(len(order)):
+            if held and step < 2 * len(held[-1].floats):
+                continue
+            tell(f"leaving {step} layers in float", step, len(order))
+            if attempt(order[:step]):
+                held.append(found.trials[-1])
+            if len(held) > _SPARE:
+                break
+            if time.monotonic() > ends:
+                found.out_of_time = True
+                break
+    found.candidates = held or [min(found.trials, key=lambda trial: trial.drop)]
+    found.seconds = time.monotonic() - began
+    return found
+
+
+def _ranked(subject: Subject, found: Search, ends: float, tell: Tell) -> list[str]:
+    """The layers by the harm that each does alone, the worst first; those that time did not suffice for come last."""
+    method = next(iter(subject.ranges))
+    layers = subject.layers
+    for done, layer in enumerate(layers):
+        if time.monotonic() > ends:
+            found.out_of_time = True
+            break
+        tell("measuring the harm of each layer", done, len(layers))
+        found.harms[layer] = subject.harm(method, [other for other in layers if other != layer])
+    return sorted(found.harms, key=lambda layer: -found.harms[layer])
+
+
+def _steps(layers: int) -> Iterator[int]:
+    """How many layers to free: closely spaced where one matters most."""
+    yield from (step for step in _STEPS if step < layers)
+    yield layers
