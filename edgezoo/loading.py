@@ -16,7 +16,7 @@ from edgezoo.errors import BundleError, RequestError
 from edgezoo.weights import Progress, cache_folder, cached, fetch, sha256_of
 
 if TYPE_CHECKING:
-    from edgezoo.measure.choosing import Choice
+    from edgezoo.measure.speeds.choosing import Choice
 
 AUTO = "auto"
 BACKEND = "onnxruntime"
@@ -65,7 +65,7 @@ def decide(
     """
     if precision != AUTO:
         return backend or BACKEND, precision, None
-    from edgezoo.measure.choosing import fastest
+    from edgezoo.measure.speeds.choosing import fastest
 
     choice = fastest(bundle, backend=backend, device=device, threads=threads)
     return choice.backend, choice.precision, choice

@@ -22,11 +22,11 @@ from edgezoo.cli import proof
 from edgezoo.convert import convert
 from edgezoo.engine import DOOR, Engine
 from edgezoo.errors import ConvertError, DataError, RequestError
-from edgezoo.measure import coco, gate, questions
-from edgezoo.measure.averages import THRESHOLDS, Objects, match
+from edgezoo.measure import coco, gate
 from edgezoo.measure.evaluate import evaluate
-from edgezoo.measure.gate import Answers, Exam, Judgement, examine, judge
-from edgezoo.measure.marks import by_labels, draws, like_boxes
+from edgezoo.measure.gate import Answers, Exam, Judgement, examine, judge, questions
+from edgezoo.measure.gate.averages import THRESHOLDS, Objects, match
+from edgezoo.measure.gate.marks import by_labels, draws, like_boxes
 from edgezoo.preprocess import Preprocess
 from edgezoo.results import Detections, Labels
 

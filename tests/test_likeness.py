@@ -19,8 +19,8 @@ from edgezoo.bundle import Bundle
 from edgezoo.cli import main
 from edgezoo.errors import ShapeError
 from edgezoo.frame import Image
-from edgezoo.measure.guesses import antialiased
 from edgezoo.measure.likeness import Likeness, explain
+from edgezoo.measure.likeness.guesses import antialiased
 from edgezoo.preprocess import Preprocess
 from edgezoo.sources import open_source
 from edgezoo.sources.images import find_images, read_image

@@ -22,11 +22,11 @@ from edgezoo.convert.write import add_manifest
 from edgezoo.engine import Engine
 from edgezoo.errors import BackendError, BundleError, EdgezooError, MissingDependency, RequestError, UnknownName
 from edgezoo.loading import decide
-from edgezoo.measure import choosing, doctor, race, speeds, stored
-from edgezoo.measure.choosing import choose, fastest
+from edgezoo.measure import doctor, race, speeds
 from edgezoo.measure.race import Against
-from edgezoo.measure.speeds import candidates, left_out, measure
-from edgezoo.measure.stored import Speed, Speeds, kept, store
+from edgezoo.measure.speeds import candidates, choosing, left_out, measure, stored
+from edgezoo.measure.speeds.choosing import choose, fastest
+from edgezoo.measure.speeds.stored import Speed, Speeds, kept, store
 from edgezoo.preprocess import Preprocess
 
 pytest.importorskip("onnxruntime", reason="bundles are run")

@@ -10,7 +10,7 @@ from edgezoo.errors import RequestError
 from edgezoo.latency import Distribution
 
 if TYPE_CHECKING:
-    from edgezoo.measure.stored import Speed, Speeds
+    from edgezoo.measure.speeds.stored import Speed, Speeds
 
 HELP = (
     "Time the bare engine and the whole pipeline in turns, until their ratio stands still; "
@@ -78,9 +78,9 @@ def _bench(args: argparse.Namespace) -> int:
 
 
 def _store(args: argparse.Namespace) -> int:
-    from edgezoo.measure.choosing import choose
     from edgezoo.measure.speeds import left_out, measure
-    from edgezoo.measure.stored import store
+    from edgezoo.measure.speeds.choosing import choose
+    from edgezoo.measure.speeds.stored import store
 
     others = {**_OF_THE_PIPELINE, "precision": "fp32", "backend": None}
     for name, default in others.items():
@@ -111,7 +111,7 @@ def _store(args: argparse.Namespace) -> int:
 
 
 def _show_speeds(found: Speeds, rest: list[tuple[str, str, str]]) -> None:
-    from edgezoo.measure.choosing import choose
+    from edgezoo.measure.speeds.choosing import choose
 
     fastest = choose(found.speeds)
     table = show.table("artifact", "backend", "ms", "times fp32", "", "", right=("ms", "times fp32"))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from edgezoo.cli import show
-from edgezoo.measure.differences import Difference
 from edgezoo.measure.likeness import Likeness, far
-from edgezoo.measure.references import Compared
+from edgezoo.measure.likeness.differences import Difference
+from edgezoo.measure.likeness.references import Compared
 
 
 def print_compared(found: Compared) -> None:

@@ -64,7 +64,7 @@ def _replay(args: argparse.Namespace) -> int:
 
 def _compare(args: argparse.Namespace) -> int:
     from edgezoo.cli.like import print_compared
-    from edgezoo.measure.references import compare
+    from edgezoo.measure.likeness.references import compare
 
     if args.golden is not None and args.image is not None:
         raise RequestError("expected --golden or --image, got both; leave one out")
@@ -79,7 +79,7 @@ def _compare(args: argparse.Namespace) -> int:
 
 
 def _write_images(args: argparse.Namespace) -> int:
-    from edgezoo.measure.references import write_golden_images
+    from edgezoo.measure.likeness.references import write_golden_images
 
     if args.like is not None or args.golden is not None or args.image is not None:
         raise RequestError("expected --golden-images alone: it only writes; leave out --like, --golden and --image")

@@ -21,7 +21,8 @@ from edgezoo import __version__
 from edgezoo.address import without_login
 from edgezoo.backends import backends
 from edgezoo.machine import cores, cpu_model, cpu_quota, instruction_sets
-from edgezoo.measure import choosing, devices, packages
+from edgezoo.measure import devices, packages
+from edgezoo.measure.speeds import choosing
 from edgezoo.weights import cache_folder
 
 _TRY_S = 8.0

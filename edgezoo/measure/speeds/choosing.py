@@ -16,7 +16,17 @@ from edgezoo.bundle import Bundle
 from edgezoo.errors import RequestError, UnknownName
 from edgezoo.measure.race import MARGIN
 from edgezoo.measure.speeds import FIRST, Candidate, candidates, rank
-from edgezoo.measure.stored import Speed, Speeds, called, changed, command, hardware, identity_of, installed, kept
+from edgezoo.measure.speeds.stored import (
+    Speed,
+    Speeds,
+    called,
+    changed,
+    command,
+    hardware,
+    identity_of,
+    installed,
+    kept,
+)
 from edgezoo.optional import require
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgezoo.errors import DataError
-from edgezoo.measure.averages import THRESHOLDS, Objects, Weights, match
+from edgezoo.measure.gate.averages import THRESHOLDS, Objects, Weights, match
 from edgezoo.results import Detections, Result
 
 Marks: TypeAlias = Mapping[str, npt.NDArray[np.float64]]

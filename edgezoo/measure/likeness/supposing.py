@@ -11,8 +11,8 @@ import numpy.typing as npt
 
 from edgezoo.errors import ShapeError
 from edgezoo.frame import Image
-from edgezoo.measure.guesses import Guess, guesses
-from edgezoo.measure.solving import Floats, Norm, norms
+from edgezoo.measure.likeness.guesses import Guess, guesses
+from edgezoo.measure.likeness.solving import Floats, Norm, norms
 from edgezoo.preprocess import Preprocess
 
 Layout = Literal["channels-first", "channels-last", "reshaped", "swapped"]

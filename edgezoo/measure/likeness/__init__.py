@@ -17,8 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from edgezoo.frame import Image
-from edgezoo.measure.differences import Difference, about, differences
-from edgezoo.measure.supposing import CLOSE_LEVELS, EXACT_LEVELS, Evidence, Found, Supposed, suppositions
+from edgezoo.measure.likeness.differences import Difference, about, differences
+from edgezoo.measure.likeness.supposing import CLOSE_LEVELS, EXACT_LEVELS, Evidence, Found, Supposed, suppositions
 from edgezoo.preprocess import Preprocess
 
 MOST_CHANGES = 3

@@ -14,7 +14,7 @@ from edgezoo.errors import BackendError, MissingDependency, RequestError
 from edgezoo.machine import OtherLoad
 from edgezoo.measure.player import BLOCK_RUNS
 from edgezoo.measure.race import race
-from edgezoo.measure.stored import Skipped, Speed, Speeds, called, hardware, identity_of, installed, now
+from edgezoo.measure.speeds.stored import Skipped, Speed, Speeds, called, hardware, identity_of, installed, now
 
 Candidate = tuple[str, Artifact]
 """A backend, and what it may run."""

@@ -22,10 +22,10 @@ from edgezoo.errors import ConvertError, DataError, RequestError
 from edgezoo.frame import Image
 from edgezoo.geometry import Placement
 from edgezoo.imagesets import Drawn
-from edgezoo.measure.distances import Distances
 from edgezoo.measure.evaluate import Progress, read
-from edgezoo.measure.marks import Marking, Marks, draws, like_boxes, like_labels
-from edgezoo.measure.questions import Questions, of_drawn, of_labelled
+from edgezoo.measure.gate.distances import Distances
+from edgezoo.measure.gate.marks import Marking, Marks, draws, like_boxes, like_labels
+from edgezoo.measure.gate.questions import Questions, of_drawn, of_labelled
 from edgezoo.results import Result
 from edgezoo.tasks import task
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from edgezoo.measure.guesses import OTHERS, OWN
-from edgezoo.measure.solving import Floats
-from edgezoo.measure.supposing import Found
+from edgezoo.measure.likeness.guesses import OTHERS, OWN
+from edgezoo.measure.likeness.solving import Floats
+from edgezoo.measure.likeness.supposing import Found
 from edgezoo.preprocess import Preprocess
 
 ORDER = ("layout", "color", "fit", "align", "crop", "interpolation", "pad", "scale", "mean", "std")

@@ -13,7 +13,7 @@ from edgezoo.frame import Image
 from edgezoo.imagesets import Drawn
 from edgezoo.measure import coco, labelled
 from edgezoo.measure.evaluate import read_picture
-from edgezoo.measure.marks import Marking, by_boxes, by_labels
+from edgezoo.measure.gate.marks import Marking, by_boxes, by_labels
 from edgezoo.weights import sha256_of
 
 
