@@ -12,7 +12,7 @@ import re
 import sys
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Literal, TypeVar, Union
 
 from edgezoo.errors import nearest
@@ -23,6 +23,7 @@ else:
     import tomli as tomllib
 
 T = TypeVar("T")
+_LINE = 120
 
 
 class RecordError(ValueError):
@@ -66,23 +67,32 @@ def parse_toml(text: str) -> dict[str, Any]:
     return tables
 
 
-def to_toml(tables: Mapping[str, Any]) -> str:
+def to_toml(tables: Mapping[str, Any], *, in_rows: Collection[str] = ()) -> str:
     """What `parse_toml` reads: plain values first, then a table for each mapping, several for each list of them.
 
+    A list longer than a line has an item a line; so do those lists of mappings that `in_rows` names.
     Raises ValueError for None, NaN and infinities, of which a file should not speak.
     """
-    plain = {name: value for name, value in tables.items() if not _is_table(value)}
-    text = _rows(plain)
+    plain = {name: value for name, value in tables.items() if name in in_rows or not _is_table(value)}
+    text = _rows(plain, in_rows)
     for name, value in tables.items():
+        if name in plain:
+            continue
         if isinstance(value, Mapping):
             text += f"\n[{_key(name)}]\n" + _rows(value)
-        elif _is_table(value):
+        else:
             text += "".join(f"\n[[{_key(name)}]]\n" + _rows(row) for row in value)
     return text
 
 
-def _rows(table: Mapping[str, Any]) -> str:
-    return "".join(f"{_key(name)} = {_inline(value)}\n" for name, value in table.items())
+def _rows(table: Mapping[str, Any], in_rows: Collection[str] = ()) -> str:
+    text = ""
+    for name, value in table.items():
+        row = f"{_key(name)} = {_inline(value)}\n"
+        if isinstance(value, (list, tuple)) and value and (len(row) > _LINE or name in in_rows):
+            row = f"{_key(name)} = [\n" + "".join(f"    {_inline(item)},\n" for item in value) + "]\n"
+        text += row
+    return text
 
 
 def _is_table(value: object) -> bool:

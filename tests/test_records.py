@@ -151,6 +151,21 @@ def test_what_is_written_is_read(tables: dict[str, Any]) -> None:
     assert parse_toml(to_toml(tables)) == tables
 
 
+def test_a_list_longer_than_a_line_has_an_item_a_line() -> None:
+    long = ["layer.of.a.network.with.a.long.name"] * 4
+    tables = {"long": long, "short": [1, 2], "table": {"long": long}}
+    row = f'    "{long[0]}",\n'
+    assert to_toml(tables) == f"long = [\n{4 * row}]\nshort = [1, 2]\n\n[table]\nlong = [\n{4 * row}]\n"
+    assert parse_toml(to_toml(tables)) == tables
+
+
+def test_tables_may_be_rows() -> None:
+    tables = {"rows": [{"a": 1, "b": "x\ny"}, {}], "table": {"c": 2}, "none": [], "after": True}
+    text = to_toml(tables, in_rows=["rows", "none"])
+    assert text.startswith('rows = [\n    { a = 1, b = "x\\ny" },\n    {},\n]\nnone = []\nafter = true\n')
+    assert parse_toml(text) == tables
+
+
 @pytest.mark.parametrize("value", [None, float("nan"), float("inf"), float("-inf"), [1, None], {"a": {"b": None}}])
 def test_what_toml_does_not_hold(value: Any) -> None:
     for tables in ({"a": value}, {"a": {"b": value}}, {"a": [{"b": value}]}):
