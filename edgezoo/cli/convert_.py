@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgezoo.bundle import Bundle, is_bundle
+from edgezoo.cards import names as zoo_names
 from edgezoo.cards import read_card
 from edgezoo.cli import options, reduced, show
 from edgezoo.errors import RequestError
 
 if TYPE_CHECKING:
-    from edgezoo.convert.candidates import Outcome
+    from edgezoo.convert.terms import Outcome
 
 HELP = "Convert a model to a bundle that runs anywhere, and measure that it still answers like the original."
 
@@ -42,15 +43,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    names = reduced.precisions(args)
-    terms = reduced.terms(args)
-    if terms.recipe is not None:
-        names = [f"int8-{terms.recipe.target}"]
-    if args.allow and not args.model.endswith(".onnx") and not is_bundle(args.model):
-        read_card(args.model).check_allowed(args.allow)
-    if is_bundle(args.model):
+    names, terms = reduced.asked(args)
+    if _is_made_already(args, names):
         bundle = _opened(args, names)
     else:
+        if args.allow and not args.model.endswith(".onnx"):
+            read_card(args.model).check_allowed(args.allow)
         bundle = _converted(args)
         if not args.json:
             _tell(bundle)
@@ -69,14 +67,32 @@ def run(args: argparse.Namespace) -> int:
     return 0 if all(outcome.artifact for outcome in outcomes) else 1
 
 
+_OF_FP32 = ("weights", "labels", "size", "batch", "images")
+
+
+def _is_made_already(args: argparse.Namespace, names: Sequence[str]) -> bool:
+    """Whether the model is a bundle, to which artifacts are added.
+
+    Where a bundle bears the name of a model of the zoo, the name is the model's once something is said about fp32.
+    """
+    if not is_bundle(args.model):
+        return False
+    about_fp32 = not names or "fp32" in (args.precision or "") or any(getattr(args, name) for name in _OF_FP32)
+    return not (about_fp32 and args.model in zoo_names())
+
+
 def _opened(args: argparse.Namespace, names: Sequence[str]) -> Bundle:
     """A bundle that is there already, of which lower precisions are to be made. Raises RequestError."""
-    given = [name for name in ("weights", "labels", "size", "batch", "images") if getattr(args, name) is not None]
+    given = [name for name in _OF_FP32 if getattr(args, name) is not None]
     if given:
         raise RequestError(f"{args.model}: is a bundle, of which --{given[0]} is fixed; convert its model again")
     if not names:
         raise RequestError(f"{args.model}: is a bundle already; to add to it, give --precision int8, fp16 or bf16")
-    return Bundle.open(args.model)
+    bundle = Bundle.open(args.model)
+    licence = bundle.manifest.licence
+    if args.allow and not licence.permissive:
+        raise RequestError(f"{args.model}: code {licence.code}, weights {licence.weights}: not permissive")
+    return bundle
 
 
 def _converted(args: argparse.Namespace) -> Bundle:

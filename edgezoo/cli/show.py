@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,13 +18,16 @@ from rich.progress import (
     DownloadColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
     SpinnerColumn,
+    Task,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 
 out = Console(highlight=False, emoji=False)
 err = Console(stderr=True, highlight=False, emoji=False)
@@ -128,29 +132,46 @@ def steps() -> Iterator[tuple[Step, Bytes]]:
 
 @contextmanager
 def stages() -> Iterator[Stage]:
-    """A line that says what is being done, with a bar and an ETA where its length is known."""
+    """One line: a bar with count and ETA where a length is known (not of 0), what is being done, all that it took.
+
+    The text comes behind the bar, so that nothing moves when another begins.
+    """
     with Progress(
         SpinnerColumn(),
-        TextColumn("[cyan]{task.description}"),
         BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TimeElapsedColumn(),
+        TextColumn("{task.fields[counted]:>9}"),
+        TimeRemainingColumn(compact=True, table_column=Column(width=5)),
+        TextColumn("[cyan]{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
+        _Since(time.monotonic()),
         console=err,
         transient=True,
+        expand=True,
         disable=not err.is_terminal,
     ) as progress:
-        lines: dict[str, Any] = {}
+        line = progress.add_task("", total=None, counted="")
+        last = ""
 
         def tell(text: str, done: int, total: int) -> None:
-            if text not in lines:
-                for line in lines.values():
-                    progress.remove_task(line)
-                lines.clear()
-                lines[text] = progress.add_task(text, total=None)
-            progress.update(lines[text], completed=done, total=total if total > 1 else None)
+            nonlocal last
+            if text != last:
+                progress.reset(line, description=escape(text))
+                last = text
+            progress.tasks[0].total = total or None  # `update` takes None for "as it was"
+            progress.update(line, completed=done, counted=f"{done}/{total}" if total else "")
 
         yield tell
+
+
+class _Since(ProgressColumn):
+    """The time since all began, `1:05`."""
+
+    def __init__(self, began: float) -> None:
+        super().__init__()
+        self._began = began
+
+    def render(self, task: Task) -> Text:
+        seconds = int(time.monotonic() - self._began)
+        return Text(f"{seconds // 60}:{seconds % 60:02}", style="progress.elapsed")
 
 
 def short(path: str | Path) -> str:

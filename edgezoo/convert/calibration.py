@@ -13,9 +13,10 @@ from edgezoo.convert import reuse
 from edgezoo.convert.int8 import tensors
 from edgezoo.convert.int8.calibrate import calibrate
 from edgezoo.convert.int8.wiring import Ranges
-from edgezoo.errors import RequestError
+from edgezoo.errors import ConvertError, DataError, RequestError
 from edgezoo.imagesets import Drawn
 from edgezoo.measure import coco, labelled
+from edgezoo.measure.gate import LEAST
 
 if TYPE_CHECKING:
     import onnx
@@ -44,7 +45,7 @@ class Calibration:
 
 
 def draw(source: str | None, data: Path | None, manifest: Manifest, *, count: int, seed: int) -> Drawn:
-    """Images to calibrate with: of `source`; else of the set that bears the model's name; else of the labelled `data`.
+    """Images to calibrate with: of `source`; else of the set that bears the model's name; else half of `data` at most.
 
     Raises RequestError where there is none of these, and what `imagesets.draw` raises.
     """
@@ -53,13 +54,25 @@ def draw(source: str | None, data: Path | None, manifest: Manifest, *, count: in
     if source is not None:
         return imagesets.draw(source, count=count, seed=seed)
     if data is not None:
-        return imagesets.draw_files(_files(data, manifest), str(data), count=count, seed=seed)
+        files = _files(data, manifest)
+        return imagesets.draw_files(files, str(data), count=min(count, max(1, len(files) // 2)), seed=seed)
     if len(manifest.labels) == COCO_CLASSES:
         return imagesets.draw(COCO_SET, count=count, seed=seed)
     raise RequestError(
-        f"{manifest.name}: INT8 needs images to calibrate with; give --calibration with a folder, a video, "
-        f"a pattern or a set ({', '.join(imagesets.names())}), a hundred like those that the model will see"
+        f"{manifest.name}: expected images to calibrate with and to judge by, got none; give --calibration with a "
+        f"folder, a video, a pattern or a set ({', '.join(imagesets.names())}), a hundred like those that the model "
+        "will see"
     )
+
+
+def check_enough(drawn: Drawn) -> None:
+    """DataError where a calibration with these would be one of a few images' own ends."""
+    if len(drawn) < LEAST:
+        half = ", half of those there are, for the others are to judge by" if len(drawn) < drawn.total else ""
+        raise DataError(
+            f"{drawn.title}: expected at least {LEAST} images to calibrate with, got {len(drawn)}{half}; "
+            "give more with --calibration"
+        )
 
 
 def _files(data: Path, manifest: Manifest) -> list[str]:
@@ -87,13 +100,18 @@ def measured(
     manifest = bundle.manifest
     if file is not None and len(methods) > 1:
         raise RequestError(f"expected one --method for the ranges in {file}, got {', '.join(methods)}")
+    wanted = tensors(model)
+    if not wanted:
+        raise ConvertError(f"{manifest.name}: has no layer with weights, so none that a lower precision makes faster")
     if file is not None and file.exists():
         record = reuse.load(file)
         weights = bundle.artifact().sha256
         reuse.check_reuse(record, method=methods[0], images=drawn.hashes, recipe=manifest.input, weights=weights)
+        if missing := [name for name in wanted if name not in record.ranges]:
+            raise ConvertError(f"{file}: has no range of the tensor {missing[0]!r}; calibrate again, to another file")
         return Calibration(bundle=bundle, drawn=drawn, ranges={methods[0]: record.ranges})
     placed = drawn.placed(manifest.input)
-    ranges = calibrate(model, placed, tensors(model), method=methods, count=len(drawn), progress=progress)
+    ranges = calibrate(model, placed, wanted, method=methods, count=len(drawn), progress=progress)
     found = Calibration(bundle=bundle, drawn=drawn, ranges=ranges)
     if file is not None:
         reuse.save(file, found.record(methods[0]))

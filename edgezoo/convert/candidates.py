@@ -5,10 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from edgezoo import graphs
@@ -16,78 +15,20 @@ from edgezoo.bundle import Artifact, Bundle
 from edgezoo.convert import calibration, write
 from edgezoo.convert.calibration import Calibration
 from edgezoo.convert.half import half
-from edgezoo.convert.int8.calibrate import METHODS
 from edgezoo.convert.recipe import QuantisationRecipe, check_layers
 from edgezoo.convert.regions import plain
 from edgezoo.convert.search import SAMPLES, Search, Subject, Tell, Trial, run_each, search
+from edgezoo.convert.terms import Outcome, Terms
 from edgezoo.engine import Engine
 from edgezoo.errors import ConvertError, MissingDependency
 from edgezoo.imagesets import Drawn
 from edgezoo.machine import machine
-from edgezoo.measure.gate import Exam, Judgement, examine, judge
+from edgezoo.measure.gate import Exam, examine, judge
 from edgezoo.measure.race import race
 from edgezoo.tasks import task
 
-IMAGES = 40
-"""To calibrate with, where there are as many."""
 LOOKS = 3
 """Candidates that are put to the gate at most: who looks often finds by chance what is not there."""
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Terms:
-    """What is asked of a reduced artifact, and what it may be made with."""
-
-    max_drop: float = 1.0
-    """The budget, in points of the metric."""
-    data: Path | None = None
-    """Labelled images to judge by; None: by agreement with fp32."""
-    source: str | None = None
-    """Images to calibrate with: a set's name, a folder, a pattern, a video; None: see `calibration.draw`."""
-    images: int = IMAGES
-    seed: int = 0
-    methods: tuple[str, ...] = METHODS
-    """Ways from what was seen to a range, of which the gentlest is taken."""
-    ranges: Path | None = None
-    """A file that keeps a calibration."""
-    minutes: float = 10.0
-    """For the search of one artifact; 0: none."""
-    tensorrt: str = "10"
-    """The oldest version that int8-tensorrt is for."""
-    keep_slower: bool = False
-    """Write also what turns out slower than fp32."""
-    recipe: QuantisationRecipe | None = None
-    """In the place of a search."""
-
-
-@dataclass(kw_only=True, slots=True, eq=False)
-class Outcome:
-    """What came of one precision."""
-
-    name: str
-    artifact: Artifact | None = None
-    """None: not written."""
-    graph: bytes | None = None
-    """None: that of fp32."""
-    why: str = ""
-    """Why it was not written."""
-    judgements: list[Judgement] = field(default_factory=list)
-    """Of every candidate that was put to the gate; the last one is what counts."""
-    speed: dict[str, Any] = field(default_factory=dict)
-    search: Search | None = None
-    chosen: Trial | None = None
-
-    def to_dict(self) -> dict[str, Any]:
-        return {
-            "name": self.name,
-            "written": self.artifact is not None,
-            **({"why": self.why} if self.why else {}),
-            "judgements": [judgement.to_dict() for judgement in self.judgements],
-            "speed": self.speed,
-            "floats": list(self.chosen.floats) if self.chosen else [],
-            "tried": [trial.to_dict() for trial in self.search.trials] if self.search else [],
-            "search_seconds": round(self.search.seconds, 1) if self.search else None,
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,8 +40,9 @@ class _Candidate:
 class Workshop:
     """What the artifacts of one bundle share: the calibration, the images to judge by, fp32's answers."""
 
-    def __init__(self, bundle: Bundle, terms: Terms, tell: Tell) -> None:
-        self.bundle, self.terms, self._tell = bundle, terms, tell
+    def __init__(self, bundle: Bundle, terms: Terms, tell: Tell, *, calibrates: bool = True) -> None:
+        """`calibrates`: whether any of the artifacts to be made does; else no image counts as seen."""
+        self.bundle, self.terms, self._tell, self._calibrates = bundle, terms, tell, calibrates
         self.graph = bundle.read_graph(bundle.artifact())
         self.model = plain(graphs.parse(self.graph))
         self.fp32 = Engine(bundle)
@@ -108,19 +50,25 @@ class Workshop:
     def close(self) -> None:
         self.fp32.close()
 
+    def _take(self, count: int) -> Drawn:
+        self._tell("looking for images", 0, 0)
+        terms = self.terms
+        return calibration.draw(terms.source, terms.data, self.bundle.manifest, count=count, seed=terms.seed)
+
     @cached_property
-    def drawn(self) -> tuple[Drawn, Drawn | None]:
-        """Images to calibrate with, and, where there are no labelled ones, those to draw others to judge by from."""
-        terms, manifest = self.terms, self.bundle.manifest
+    def others(self) -> Drawn | None:
+        """Images to judge by where none are labelled; calibration may have seen some of them."""
+        return self._take(2 * self.terms.images) if self.terms.data is None else None
 
-        def take(count: int) -> Drawn:
-            return calibration.draw(terms.source, terms.data, manifest, count=count, seed=terms.seed)
-
-        drawn = take(terms.images)
-        if terms.data is not None:
-            return drawn, None
-        more = take(2 * terms.images)
-        return (take(max(1, len(more) // 2)), more) if len(more) < 2 * terms.images else (drawn, more)
+    @cached_property
+    def drawn(self) -> Drawn:
+        """Images to calibrate with: no more than half of those that there are to judge by."""
+        count = self.terms.images
+        if self.others is not None:
+            count = min(count, max(1, len(self.others) // 2))
+        drawn = self._take(count)
+        calibration.check_enough(drawn)
+        return drawn
 
     @cached_property
     def calibration(self) -> Calibration:
@@ -128,54 +76,63 @@ class Workshop:
         return calibration.measured(
             self.bundle,
             self.model,
-            self.drawn[0],
+            self.drawn,
             methods=(recipe.method,) if recipe else terms.methods,
             file=terms.ranges,
-            progress=self._counting("calibrating"),
+            progress=self._counting("calibrating", then="finding the ranges of tensors"),
         )
 
     @cached_property
     def exam(self) -> Exam:
         """Images that calibration did not see."""
-        seen, others = self.drawn
-        leave_out = frozenset(seen.hashes.values())
-        progress = self._counting("asking fp32 about images to judge by")
+        leave_out = frozenset(self.drawn.hashes.values() if self._calibrates else ())
         return examine(
-            self.fp32.infer, self.bundle.manifest, self.terms.data, drawn=others, leave_out=leave_out, progress=progress
+            self.fp32.infer,
+            self.bundle.manifest,
+            self.terms.data,
+            drawn=self.others,
+            leave_out=leave_out,
+            progress=self._counting("asking fp32 about images to judge by"),
         )
 
     @cached_property
     def rehearsal(self) -> Exam:
         """The images that calibration saw: the search may look at these."""
         progress = self._counting("asking fp32 about the calibration images")
-        return examine(self.fp32.infer, self.bundle.manifest, drawn=self.drawn[0], progress=progress)
+        return examine(self.fp32.infer, self.bundle.manifest, drawn=self.drawn, progress=progress)
 
-    def _counting(self, what: str) -> Callable[[int, int], None]:
-        return lambda done, total: self._tell(what, done, total)
+    def _counting(self, what: str, *, then: str = "") -> Callable[[int, int], None]:
+        """Progress that is told as `what`, and when all is done as `then`."""
+        return lambda done, total: self._tell(then, 0, 0) if then and done == total else self._tell(what, done, total)
 
     def make(self, name: str) -> Outcome:
         """One artifact, or why there is none."""
         outcome = Outcome(name=name)
-        for looks, candidate in enumerate(islice(self._candidates(name, outcome), LOOKS), 1):
-            outcome.chosen = candidate.trial
-            draft = self._draft(name)
+        draft = self._draft(name)
+        for candidate in islice(self._candidates(name, outcome), LOOKS):
             with closing(self._opened(draft, candidate.graph)) as engine:
-                self._tell(f"{name}: judging a candidate", looks - 1, LOOKS)
-                found = judge(self.exam, engine.infer, max_drop=self.terms.max_drop)
-                outcome.judgements.append(found)
-                if not found.ok:
-                    outcome.why = found.why or f"over the budget: {found.drop:.2f} points, {found.max_drop:g} at most"
-                    continue
-                if engine.runs.backend == draft.target:
-                    self._tell(f"{name}: timing it against fp32", 0, 1)
-                    outcome.speed = self._speed(engine)
-                if outcome.speed.get("ratio", 1) < 1 and not self.terms.keep_slower:
-                    outcome.why = f"slower than fp32: {outcome.speed['ratio']:.2f} times as fast"
-                    continue
-                outcome.graph, outcome.why = candidate.graph, ""
-                outcome.artifact = self._finished(draft, outcome, engine)
-                return outcome
+                if self._holds(engine, candidate, outcome):
+                    outcome.graph, outcome.why = candidate.graph, ""
+                    outcome.artifact = self._finished(draft, outcome, engine)
+                    break
         return outcome
+
+    def _holds(self, engine: Engine, candidate: _Candidate, outcome: Outcome) -> bool:
+        """Whether a candidate is within the budget and, where that can be measured, no slower than fp32."""
+        exam, name, look = self.exam, outcome.name, len(outcome.judgements) + 1
+        progress = self._counting(f"{name}: judging candidate {look}")
+        found = judge(exam, engine.infer, max_drop=self.terms.max_drop, progress=progress)
+        outcome.chosen, outcome.speed, outcome.judged_on = candidate.trial, {}, engine.runs.backend
+        outcome.judgements.append(found)
+        if not found.ok:
+            outcome.why = found.why or f"over the budget: {found.drop:.2f} points, {found.max_drop:g} at most"
+            return False
+        if engine.runs.backend == engine.artifact.target:
+            outcome.speed = self._speed(engine, f"{name}: timing it against fp32")
+        if outcome.slower and not self.terms.keep_slower:
+            outcome.why = f"slower than fp32: {outcome.speed['ratio']:.2f} times as fast"
+            return False
+        return True
 
     def _candidates(self, name: str, outcome: Outcome) -> Iterator[_Candidate]:
         precision, _, target = name.partition("-")
@@ -192,28 +149,30 @@ class Workshop:
         options = {"oldest": self.terms.tensorrt} if target == "tensorrt" else {}
         subject = Subject(self.model, target, self.calibration.ranges, samples, **options)
         recipe = self.terms.recipe
-        if recipe is not None:
-            check_layers(recipe, subject.layers, "the recipe")
+        if not subject.layers:
+            outcome.why = f"there is no layer that would be faster in INT8 on {target}"
+        elif recipe is not None:
+            check_layers(recipe, subject.layers)
             trial = Trial(method=recipe.method, floats=recipe.float, harm=subject.harm(recipe.method, recipe.float))
             yield _Candidate(subject.graph(trial.method, trial.floats), trial)
-            return
+        elif self.terms.keep_slower or not self._all_integers_lose(subject, target, outcome):
+            outcome.search = Search()
+            for trial in self._searched(subject, outcome.name, outcome.search):
+                yield _Candidate(subject.graph(trial.method, trial.floats), trial)
 
-        if not self.terms.keep_slower and self._all_integers_lose(subject, target, outcome):
-            return
-
+    def _searched(self, subject: Subject, name: str, found: Search) -> Iterator[Trial]:
         def drop_of(graph: bytes) -> float:
-            with closing(self._opened(self._draft(f"int8-{target}"), graph)) as engine:
+            with closing(self._opened(self._draft(name), graph)) as engine:
                 return judge(self.rehearsal, engine.infer, max_drop=self.terms.max_drop).drop
 
-        outcome.search = search(
+        return search(
             subject,
+            found,
             drop_of=drop_of,
             max_drop=self.terms.max_drop,
             minutes=self.terms.minutes,
-            tell=lambda text, done, total: self._tell(f"int8-{target}: {text}", done, total),
+            tell=lambda text, done, total: self._tell(f"{name}: {text}", done, total),
         )
-        for trial in outcome.search.candidates:
-            yield _Candidate(subject.graph(trial.method, trial.floats), trial)
 
     def _all_integers_lose(self, subject: Subject, target: str, outcome: Outcome) -> bool:
         """Whether fp32 is faster than even the graph with no layer in float: then no search finds a faster one."""
@@ -221,12 +180,11 @@ class Workshop:
         with closing(self._opened(self._draft(outcome.name), subject.graph(method, ()))) as engine:
             if engine.runs.backend != target:
                 return False
-            self._tell(f"{outcome.name}: timing all layers in INT8 against fp32", 0, 1)
-            outcome.speed = self._speed(engine)
-        if lost := outcome.speed["ratio"] < 1:
+            outcome.speed = self._speed(engine, f"{outcome.name}: timing all layers in INT8 against fp32")
+        if outcome.slower:
             ratio = outcome.speed["ratio"]
             outcome.why = f"slower than fp32 with every layer in INT8: {ratio:.2f} times as fast, so none was freed"
-        return bool(lost)
+        return outcome.slower
 
     def _draft(self, name: str) -> Artifact:
         """The artifact before anything about it is known."""
@@ -255,11 +213,11 @@ class Workshop:
                 raise
             return self.fp32.over(graph, draft, backend="onnxruntime")
 
-    def _speed(self, engine: Engine) -> dict[str, Any]:
+    def _speed(self, engine: Engine, what: str) -> dict[str, Any]:
         """Against fp32 on the same runtime, in turns."""
         runs = engine.runs
         with closing(self.fp32.over(self.graph, self.bundle.artifact(), backend=runs.backend)) as fp32:
-            ms, (against,) = race(engine, [fp32])
+            ms, (against,) = race(engine, [fp32], progress=self._counting(what))
         return {
             "ratio": round(against.ratio, 3),
             "low": round(against.low, 3),
@@ -284,7 +242,7 @@ class Workshop:
         return dataclasses.replace(
             draft,
             agreement={**agreed, "against": "fp32", "images": len(golden["placed"]), "kind": "golden images"},
-            judgement={**outcome.judgements[-1].to_dict(), "looks": len(outcome.judgements)},
+            judgement={**outcome.judgements[-1].to_dict(), "looks": len(outcome.judgements), "on": str(engine.runs)},
             calibration=self.calibration.record(trial.method).to_artifact() if trial else {},
             speed=outcome.speed,
         )
@@ -301,7 +259,8 @@ class Workshop:
         trial = outcome.chosen
         assert trial is not None
         target = outcome.name.partition("-")[2]
-        drawn = self.calibration.drawn
+        drawn, given = self.calibration.drawn, self.terms.recipe
+        tried = [each.to_dict() for each in outcome.search.trials] if outcome.search else given.tried if given else ()
         return QuantisationRecipe(
             target=target,
             method=trial.method,
@@ -311,5 +270,5 @@ class Workshop:
             seed=drawn.seed,
             tensorrt=self.terms.tensorrt if target == "tensorrt" else None,
             weights=self.bundle.artifact().sha256,
-            tried=tuple(each.to_dict() for each in outcome.search.trials) if outcome.search else (),
+            tried=tuple(tried),
         )

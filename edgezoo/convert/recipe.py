@@ -9,13 +9,16 @@ from typing import Any
 
 from edgezoo import records
 from edgezoo.convert.int8 import TARGETS
-from edgezoo.errors import ConvertError
+from edgezoo.convert.int8.calibrate import METHODS
+from edgezoo.convert.int8.tensorrt import VERSIONS
+from edgezoo.errors import ConvertError, UnknownName, nearest
 
 _HEAD = """\
 # Makes {name} of {model} again:
-#     edgezoo convert {model} --recipe FILE   (with --calibration PATH where `calibration` names no set of edgezoo's)
-# Layers in `float` stay in float, the most harmful first. `tried` led here: layers in float, their harm to the answers
-# as a share of those, and the drop in points on the calibration images.
+#     edgezoo convert BUNDLE --recipe FILE    (and --calibration PATH where `calibration` is no set of edgezoo's)
+# To change it, edit a copy: a bundle's own files are checked when it is opened.
+# Layers in `float` stay in float, the most harmful first. `tried` led here: so many layers in float, the harm to the
+# answers as a share of them, and the drop in points on the calibration images.
 
 """
 
@@ -43,7 +46,11 @@ class QuantisationRecipe:
 
     def __post_init__(self) -> None:
         if self.target not in TARGETS:
-            raise ValueError(f"expected target of {', '.join(TARGETS)}, got {self.target!r}")
+            raise UnknownName("target of int8", self.target, TARGETS)
+        if self.method not in METHODS:
+            raise UnknownName("method", self.method, METHODS)
+        if self.tensorrt is not None and self.tensorrt not in VERSIONS:
+            raise UnknownName("TensorRT version", self.tensorrt, VERSIONS)
 
     def to_toml(self, model: str) -> str:
         """The file's text."""
@@ -59,8 +66,9 @@ class QuantisationRecipe:
             "weights": self.weights,
             "tried": [dict(row) for row in self.tried],
         }
-        return _HEAD.format(name=name, model=model) + records.to_toml(
-            {key: value for key, value in tables.items() if value != [] or key == "float"}
+        told = "".join(letter if letter.isprintable() else "?" for letter in model)  # a comment ends with its line
+        return _HEAD.format(name=name, model=told) + records.to_toml(
+            {key: value for key, value in tables.items() if value != [] or key == "float"}, in_rows=["tried"]
         )
 
 
@@ -75,11 +83,13 @@ def read_recipe(path: str | Path) -> QuantisationRecipe:
         raise ConvertError(f"{path}: expected a recipe in TOML: {' '.join(str(error).split())}") from None
 
 
-def check_layers(recipe: QuantisationRecipe, layers: Sequence[str], path: object) -> None:
-    """ConvertError where the recipe names a layer that the network does not have."""
-    strange = [name for name in recipe.float if name not in layers]
-    if strange:
-        raise ConvertError(
-            f"{path}: float: the network has no layer {strange[0]!r}; expected of its {len(layers)} layers, "
-            f"such as {layers[0]!r}"
-        )
+def check_layers(recipe: QuantisationRecipe, layers: Sequence[str]) -> None:
+    """ConvertError where the recipe names a layer that the network does not have, or has not for that target."""
+    for name in recipe.float:
+        if name not in layers:
+            near = nearest(name, layers)
+            tip = f"did you mean {near!r}?" if near else f"there are {len(layers)}, such as {layers[0]!r}"
+            raise ConvertError(
+                f"the recipe's float: the network has no layer {name!r} that int8-{recipe.target} could make integer; "
+                + tip
+            )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -11,10 +10,11 @@ from typing import Any
 
 from edgezoo.bundle import Artifact, Bundle
 from edgezoo.convert import write
-from edgezoo.convert.candidates import Outcome, Terms, Workshop
+from edgezoo.convert.candidates import Workshop
 from edgezoo.convert.picture import picture
 from edgezoo.convert.search import Tell
-from edgezoo.errors import UnknownName
+from edgezoo.convert.terms import Outcome, Terms
+from edgezoo.errors import BackendError, UnknownName
 
 _INT8 = ("int8-onnxruntime", "int8-openvino", "int8-tensorrt")
 NAMES = ("fp16", "bf16-openvino", *_INT8)
@@ -31,6 +31,21 @@ def full_names(precisions: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def check_possible(names: Sequence[str]) -> None:
+    """MissingDependency or BackendError where one of them can only be judged on what is not here.
+
+    The others are judged on ONNX Runtime where their own is not here.
+    """
+    if "bf16-openvino" in names:
+        from edgezoo.backends.openvino import capabilities
+
+        able = capabilities()
+        if "BF16" not in able:
+            raise BackendError(
+                f"bf16-openvino: expected a CPU with BF16, on this one OpenVINO has {', '.join(able)}; leave it out"
+            )
+
+
 def reduce(
     bundle: Bundle,
     precisions: Sequence[str],
@@ -42,39 +57,43 @@ def reduce(
     """Add artifacts of these precisions to a copy of `bundle` in the folder `out`, or to itself.
 
     What does not hold the budget, or turns out slower than fp32 where that can be measured, is left out, and its
-    outcome says why.
+    outcome says why. Where nothing holds nothing is written, and the bundle is the one that was given.
 
     Raises what `imagesets.draw` does, ConvertError, BackendError, MissingDependency; then nothing was changed.
     """
     names = full_names(precisions)
+    check_possible(names)
     out = bundle.folder if out is None else Path(out)
-    if out != bundle.folder:
-        write.check_target(out, bundle.manifest.name)
-    with closing(Workshop(bundle, terms, tell)) as shop:
+    write.check_target(out, bundle.manifest.name)
+    calibrates = any(name != "bf16-openvino" for name in names)
+    with closing(Workshop(bundle, terms, tell, calibrates=calibrates)) as shop:
         outcomes = [shop.make(name) for name in names]
+        if not any(outcome.artifact for outcome in outcomes):
+            return bundle, outcomes
+        tell("writing the bundle", 0, 0)
         _write(shop, out, outcomes)
     return Bundle.open(out), outcomes
 
 
 def _write(shop: Workshop, out: Path, outcomes: Sequence[Outcome]) -> None:
     """All of the bundle anew, with what was made in the place of older artifacts of the same name."""
-    made = [outcome for outcome in outcomes if outcome.artifact is not None]
-    if not made and out == shop.bundle.folder:
-        return
     bundle = shop.bundle
     manifest = bundle.manifest
-    kept = [artifact for artifact in manifest.artifacts if artifact.name not in {outcome.name for outcome in made}]
+    made = {outcome.name for outcome in outcomes if outcome.artifact is not None}
+    kept = [artifact for artifact in manifest.artifacts if artifact.name not in made]
     with write.new_folder(out) as folder:
         for entry in dataclasses.replace(manifest, artifacts=tuple(kept)).files:
-            if not (folder / entry.file).exists():
-                shutil.copyfile(bundle.folder / entry.file, folder / entry.file)
-        added = [_add(folder, shop, outcome) for outcome in made]
+            if not (folder / entry.file).exists():  # two artifacts may be of one file
+                write.add_file(folder, entry.file, bundle.read_bytes(entry))
+        for outcome in outcomes:
+            if outcome.artifact is not None:
+                outcome.artifact = _add(folder, shop, outcome, outcome.artifact)
+        added = [outcome.artifact for outcome in outcomes if outcome.artifact is not None]
         write.add_manifest(folder, dataclasses.replace(manifest, artifacts=(*kept, *added)))
 
 
-def _add(folder: Path, shop: Workshop, outcome: Outcome) -> Artifact:
-    artifact = outcome.artifact
-    assert artifact is not None
+def _add(folder: Path, shop: Workshop, outcome: Outcome, artifact: Artifact) -> Artifact:
+    """Its files; the artifact with their hashes."""
     if outcome.graph is None:
         return artifact
     changes: dict[str, Any] = {"sha256": write.add_file(folder, artifact.file, outcome.graph).sha256}

@@ -30,10 +30,12 @@ SAMPLES = 8
 MARGIN = 0.5
 """Of the budget, that must be held on the calibration images: those that a calibration saw flatter it."""
 _STEPS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
-_SPARE = 2  # candidates beyond the first that holds, each of twice the layers: the gate may see what is not seen here
+_RANKING = 0.6  # of the time at most; the rest is for trying what the ranking says
+_LEAST = 1e-12  # of what answers say, that an error is a share of
+_AFTER_NONE = 3  # layers to free where the gate refused a graph that looked well with none
 
 Tell = Callable[[str, int, int], None]
-"""Told what is being done, how much of it is done, and of how much."""
+"""Told what is being done, how much of it is done, and of how much; of 0: nobody knows."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -58,13 +60,17 @@ class Trial:
 class Search:
     """What was found and what was tried on the way."""
 
+    layers: int = 0
+    """Those that may be integers."""
     trials: list[Trial] = field(default_factory=list)
     harms: dict[str, float] = field(default_factory=dict)
     """Of each layer alone; empty where nothing needed to be freed."""
     candidates: list[Trial] = field(default_factory=list)
-    """Those that held the budget on the calibration images, or came nearest; the fewest layers in float first."""
+    """Those that held the budget on the calibration images, or came nearest; the fewest layers in float first.
+    As many as were asked for."""
     seconds: float = 0.0
     out_of_time: bool = False
+    """It ended before all was tried."""
 
 
 class Subject:
@@ -125,7 +131,7 @@ def harm(reference: Arrays, answers: Arrays) -> float:
     error = float(((answers["scores"] - scores) ** 2).sum())
     if "boxes" in reference:
         error += _harm_to_boxes(reference["boxes"], answers["boxes"], scores.max(axis=-1))
-    return error / float((scores**2).sum()) if np.isfinite(error) else float("inf")
+    return error / max(float((scores**2).sum()), _LEAST) if math.isfinite(error) else math.inf
 
 
 def _harm_to_boxes(boxes: npt.NDArray[Any], answers: npt.NDArray[Any], weight: npt.NDArray[np.float64]) -> float:
@@ -135,56 +141,65 @@ def _harm_to_boxes(boxes: npt.NDArray[Any], answers: npt.NDArray[Any], weight: n
 
 
 def search(
-    subject: Subject, *, drop_of: Callable[[bytes], float], max_drop: float, minutes: float, tell: Tell
-) -> Search:
-    """Free layers until `drop_of` the graph, in points on images that calibration saw, is well within `max_drop`.
+    subject: Subject,
+    found: Search,
+    *,
+    drop_of: Callable[[bytes], float],
+    max_drop: float,
+    minutes: float,
+    tell: Tell,
+    clock: Callable[[], float] = time.monotonic,
+) -> Iterator[Trial]:
+    """Candidates for the gate: layers are freed until `drop_of` the graph, in points, is well within `max_drop`.
 
-    It frees none where none needs to be. Past `minutes`, or when all layers are free, it gives the best that it has.
+    `drop_of` looks at images that calibration saw. No layer is free where none needs to be; whoever asks for another
+    candidate, since the gate saw more, gets one of twice as many; never are all free: that would be integers in name
+    alone. Past `minutes` nothing new begins. Where nothing holds, what came nearest is the one candidate.
+    What is tried is told to `found`.
     """
-    began = time.monotonic()
-    found = Search()
-    ends = began + 60 * minutes
+    since, found.layers = clock(), len(subject.layers)
+
+    def spent() -> float:
+        return found.seconds + clock() - since
 
     def attempt(floats: Sequence[str]) -> bool:
         method, hurt = subject.gentlest(floats)
         drop = drop_of(subject.graph(method, floats))
+        drop = drop if math.isfinite(drop) else math.inf
         found.trials.append(Trial(method=method, floats=tuple(floats), harm=hurt, drop=drop))
         return drop <= MARGIN * max_drop
 
-    tell("trying all layers in INT8", 0, 1)
-    held = [found.trials[-1]] if attempt(()) else []
-    if minutes > 0 and not held:
-        order = _ranked(subject, found, ends, tell)
-        for step in _steps(len(order)):
-            if held and step < 2 * len(held[-1].floats):
-                continue
-            tell(f"leaving {step} layers in float", step, len(order))
-            if attempt(order[:step]):
-                held.append(found.trials[-1])
-            if len(held) > _SPARE:
-                break
-            if time.monotonic() > ends:
-                found.out_of_time = True
-                break
-    found.candidates = held or [min(found.trials, key=lambda trial: trial.drop)]
-    found.seconds = time.monotonic() - began
-    return found
+    def steps() -> Iterator[Sequence[str]]:
+        yield ()
+        order = _ranked(subject, found, lambda: spent() > _RANKING * 60 * minutes, tell) if minutes > 0 else []
+        yield from (order[:step] for step in _STEPS if step < len(order))
+
+    for floats in steps():
+        if found.candidates and len(floats) < (2 * len(found.candidates[-1].floats) or _AFTER_NONE):
+            continue
+        if floats and spent() > 60 * minutes:
+            found.out_of_time = True
+            break
+        tell(f"leaving {len(floats)} of {found.layers} layers in float" if floats else "all layers in INT8", 0, 0)
+        if attempt(floats):
+            found.candidates.append(found.trials[-1])
+            found.seconds = spent()
+            yield found.trials[-1]
+            since = clock()
+    found.seconds = spent()
+    if not found.candidates:
+        found.candidates.append(min(found.trials, key=lambda trial: trial.drop))
+        yield found.candidates[0]
 
 
-def _ranked(subject: Subject, found: Search, ends: float, tell: Tell) -> list[str]:
+def _ranked(subject: Subject, found: Search, late: Callable[[], bool], tell: Tell) -> list[str]:
     """The layers by the harm that each does alone, the worst first; those that time did not suffice for come last."""
     method = next(iter(subject.ranges))
     layers = subject.layers
     for done, layer in enumerate(layers):
-        if time.monotonic() > ends:
+        if late():
             found.out_of_time = True
             break
         tell("measuring the harm of each layer", done, len(layers))
         found.harms[layer] = subject.harm(method, [other for other in layers if other != layer])
-    return sorted(found.harms, key=lambda layer: -found.harms[layer])
-
-
-def _steps(layers: int) -> Iterator[int]:
-    """How many layers to free: closely spaced where one matters most."""
-    yield from (step for step in _STEPS if step < layers)
-    yield layers
+    return sorted(layers, key=lambda layer: -found.harms.get(layer, -1.0))

@@ -17,6 +17,7 @@ import numpy as np
 
 from edgezoo.bundle import MANIFEST, Bundle, HashedFile, Manifest, is_bundle
 from edgezoo.cards import Card
+from edgezoo.convert.int8 import TARGETS
 from edgezoo.errors import BundleError, ConvertError
 from edgezoo.frame import Image
 from edgezoo.preprocess import Preprocess
@@ -24,7 +25,9 @@ from edgezoo.tasks import Outputs
 
 _DECIMALS = {"scores": 6, "boxes": 3}  # a hundredth of what is tolerated, and noise that need not be stored
 
-_OURS = re.compile(rf"{re.escape(MANIFEST)}|golden\.npz|NOTICE|model\.[\w.-]+\.onnx|int8-\w+\.(toml|svg)")
+_OURS = re.compile(
+    rf"{re.escape(MANIFEST)}|golden\.npz|NOTICE|model\.[\w.-]+\.onnx|int8-({'|'.join(TARGETS)})\.(toml|svg)"
+)
 
 
 def check_target(folder: Path, name: str) -> None:
@@ -56,10 +59,7 @@ def new_folder(final: Path) -> Iterator[Path]:
             yield part
             part.chmod(0o755)
             if final.exists():
-                old = Path(tempfile.mkdtemp(prefix=f".{final.name}.", suffix=".old", dir=final.parent))
-                os.replace(final, old)
-                os.replace(part, final)
-                shutil.rmtree(old)
+                _replace(final, part)
             else:
                 os.replace(part, final)
         finally:
@@ -68,6 +68,21 @@ def new_folder(final: Path) -> Iterator[Path]:
         raise ConvertError(
             f"{final}: could not write the bundle: {error.strerror or error}; nothing was left behind"
         ) from None
+
+
+def _replace(final: Path, part: Path) -> None:
+    """Put `part` in the place of `final`, which is back where it was if anything comes between."""
+    old = Path(tempfile.mkdtemp(prefix=f".{final.name}.", suffix=".old", dir=final.parent))
+    try:
+        os.replace(final, old)
+        os.replace(part, final)
+    except BaseException:
+        if not final.exists():
+            os.replace(old, final)
+        raise
+    finally:
+        if final.exists():
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def add_file(folder: Path, name: str, data: bytes) -> HashedFile:
