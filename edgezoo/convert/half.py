@@ -77,7 +77,7 @@ def _prepared(graph: onnx.ModelProto) -> onnx.ModelProto:
     model = plain(graph)
     opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
     if opset < SCALES_MAY_BE_HALF and any(node.op_type in QUANTISERS for node in model.graph.node):
-        model = version_converter.convert_version(model, SCALES_MAY_BE_HALF)
+        model = plain(version_converter.convert_version(model, SCALES_MAY_BE_HALF))  # which adds nodes without a name
         model.ir_version = max(model.ir_version, 9)
     return model
 

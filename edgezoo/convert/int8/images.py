@@ -35,6 +35,8 @@ def take_bytes(wiring: Wiring, node: onnx.NodeProto) -> tuple[str, Grid] | None:
     door = _door(wiring, node.input[0])
     if door is None or node.op_type != "Conv" or attribute(node, "group", 1) != 1:
         return None
+    if len(wiring.readers[node.input[0]]) > 1:  # they would read it in floats, next to the bytes
+        return None
     grid = Grid(1.0, int(np.clip(np.round(door.mean.mean()), 0, 255)), signed=False)
     shift = (grid.zero - door.mean) * door.factor  # what the network would see where there is a zero of this grid
     pads = attribute(node, "pads", []) or attribute(node, "auto_pad", b"NOTSET") not in (b"NOTSET", b"VALID")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgezoo.convert.int8.images import take_bytes
-from edgezoo.convert.int8.wiring import Grid, Ranges, Wiring, attribute, unsigned_grid
+from edgezoo.convert.int8.wiring import Grid, Ranges, Wiring, attribute, but_for, range_of, unsigned_grid
 
 if TYPE_CHECKING:
     import onnx
@@ -21,38 +21,55 @@ if TYPE_CHECKING:
 _MOVES = frozenset({"Flatten", "MaxPool", "Reshape", "Resize", "Slice", "Split", "Squeeze", "Transpose", "Unsqueeze"})
 """Answer bytes on the grid that they take."""
 _COMPUTES = frozenset({"Add", "AveragePool", "Concat", "GlobalAveragePool", "LeakyRelu", "Mul", "Sigmoid"})
-_SATURATES = frozenset({"Clip", "Relu"})
-"""Do nothing that the end of a grid does not do."""
 _SIXTHS = frozenset({"HardSigmoid", "HardSwish"})
 
+_RELU6 = "/relu6"  # how the name of an Add ends that is relu6(x + 3)
 _SIX = unsigned_grid(0.0, 6.0)
+_SIXTHS_OF_SIX = Grid(_SIX.scale / 6, 0, signed=False)
 _SIGMOID = Grid(1 / 256, 0, signed=False)
 _NOTHING_BELOW = -8.0  # x * sigmoid(x) is -0.003 there: bytes are better spent above
+_ZERO_BELOW = -3.0  # of relu6(x + 3)
 
 
 def tensors(model: onnx.ModelProto) -> list[str]:
     """Those whose ranges `emit` asks for."""
     wiring = Wiring(model)
-    made = [name for node in wiring.network for name in node.output if node.op_type != "HardSigmoid"]
-    return [*dict.fromkeys([*(node.input[0] for node in wiring.weighted.values()), *made])]
+    names = (name for node in wiring.network for name in [*node.input, *node.output])
+    return [*dict.fromkeys(name for name in names if name in wiring.ranks)]
 
 
 def layers(model: onnx.ModelProto) -> list[str]:
     """The nodes that `emit` can make integer."""
-    return [*Wiring(model).weighted]
+    return _layers(Wiring(model))
 
 
 def emit(model: onnx.ModelProto, ranges: Ranges, floats: Collection[str]) -> onnx.ModelProto:
-    """`model` in integers, but for the weighted nodes `floats` and what stands between them and those before."""
+    """`model` in integers, but for the weighted nodes `floats` and what stands between them and those before.
+
+    Raises ConvertError, UnknownName.
+    """
     wiring = Wiring(model)
-    left = _left_float(wiring, floats)
-    placement = _Placement(_rewritten(wiring, left), ranges, left)
-    return placement.finish()
+    left = _left_float(wiring, set(wiring.weighted).difference(but_for(_layers(wiring), floats)))
+    return _Placement(_rewritten(wiring, left), ranges, left).finish()
+
+
+def _layers(wiring: Wiring) -> list[str]:
+    return [name for name in wiring.layers if _has_product(wiring, wiring.weighted[name])]
+
+
+def _has_product(wiring: Wiring, node: onnx.NodeProto) -> bool:
+    """Whether there is an integer kernel for a weighted node."""
+    if node.op_type != "Gemm":
+        return node.op_type != "ConvTranspose"
+    one_row = all(wiring.constants[name].shape[:-1] in ((), (1,)) for name in node.input[2:] if name)
+    return (
+        one_row and attribute(node, "alpha", 1) == attribute(node, "beta", 1) == 1 and not attribute(node, "transA", 0)
+    )
 
 
 def _left_float(wiring: Wiring, floats: Collection[str]) -> set[str]:
     found = set(floats)
-    todo = [wiring.weighted[name].input[0] for name in floats]
+    todo = [tensor for name in floats for tensor in wiring.weighted[name].input]
     while todo:
         node = wiring.producer.get(todo.pop())
         if node is not None and node.name not in wiring.weighted and node.name not in found:
@@ -75,7 +92,7 @@ def _rewritten(wiring: Wiring, left: Collection[str]) -> Wiring:
         elif node.op_type in _SIXTHS and _is_sixth(node):
             three = wiring.constant(f"{node.name}/three", np.float32(3))
             shifted = out if node.op_type == "HardSigmoid" else f"{out}/relu6"
-            nodes.append(helper.make_node("Add", [x, three], [shifted], name=f"{node.name}/relu6"))
+            nodes.append(helper.make_node("Add", [x, three], [shifted], name=f"{node.name}{_RELU6}"))
             if node.op_type == "HardSwish":
                 nodes.append(helper.make_node("Mul", [x, shifted], [out], name=node.name))
         elif node.op_type == "ReduceMean" and _is_global(wiring, node):
@@ -96,7 +113,9 @@ def _is_sixth(node: onnx.NodeProto) -> bool:
 def _is_global(wiring: Wiring, node: onnx.NodeProto) -> bool:
     """Whether it is over all of an image (N, C, H, W)."""
     axes = attribute(node, "axes", None) if len(node.input) < 2 else wiring.constants.get(node.input[1])
-    return axes is not None and sorted(axis % 4 for axis in axes) == [2, 3] and bool(attribute(node, "keepdims", 1))
+    if axes is None or wiring.ranks.get(node.input[0]) != 4 or not attribute(node, "keepdims", 1):
+        return False
+    return sorted(axis % 4 for axis in axes) == [2, 3]
 
 
 class _Placement:
@@ -104,18 +123,20 @@ class _Placement:
 
     def __init__(self, wiring: Wiring, ranges: Ranges, left: Collection[str]) -> None:
         self.wiring, self.ranges = wiring, ranges
-        relu6 = {node.output[0] for node in wiring.network if node.name.endswith("/relu6") and node.op_type == "Add"}
-        self.relu6 = relu6
+        self.relu6 = {node.output[0] for node in wiring.network if node.op_type == "Add" and node.name.endswith(_RELU6)}
         inside = [node for node in wiring.network if node.name not in left]
         self.integer = {node.name for node in inside if self._has_kernel(node)}
         self.absorbed = {node.output[0]: node.input[0] for node in inside if self._saturates(node)}
 
     def _has_kernel(self, node: onnx.NodeProto) -> bool:
-        return node.name in self.wiring.weighted or node.op_type in _MOVES | _COMPUTES
+        if node.op_type == "Resize" and attribute(node, "mode", b"nearest") != b"nearest":
+            return False
+        known = node.op_type in _MOVES | _COMPUTES and node.output[0] in self.wiring.ranks
+        return known or node.name in self.wiring.weighted
 
     def _saturates(self, node: onnx.NodeProto) -> bool:
         """Whether its work is done by the grid of the integer operator before it."""
-        before = self.wiring.producer.get(node.input[0]) if node.op_type in _SATURATES else None
+        before = self.wiring.producer.get(node.input[0]) if self._is_end_of_a_grid(node) else None
         return (
             before is not None
             and before.name in self.integer
@@ -123,14 +144,23 @@ class _Placement:
             and len(self.wiring.readers[node.input[0]]) == 1
         )
 
+    def _is_end_of_a_grid(self, node: onnx.NodeProto) -> bool:
+        """Whether it does nothing but cut off, and not zero, which every grid has."""
+        if node.op_type != "Clip":
+            return node.op_type == "Relu"
+        low, high = (
+            self.wiring.constants.get(name, np.nan) if name else default
+            for name, default in zip([*node.input[1:], "", ""], (-np.inf, np.inf))
+        )
+        return bool(low <= 0 <= high)
+
     def finish(self) -> onnx.ModelProto:
         wiring = self.wiring
         for node in wiring.network:
             if node.name in self.integer:
                 scale = self._read_inputs(node)
                 if node.name in wiring.weighted:
-                    scales = wiring.quantise_weights(node)
-                    wiring.quantise_bias(node, scales * np.float32(scale))
+                    wiring.quantise_weights(node, scale=scale)
         for node in wiring.model.graph.node:  # float nodes read what integer ones answer
             if node.name not in self.integer and node.output[0] not in self.absorbed:
                 for place, name in enumerate(node.input):
@@ -151,27 +181,33 @@ class _Placement:
     def _read(self, node: onnx.NodeProto, place: int) -> float:
         name = node.input[place]
         grid = self._grid(name)
-        scale = grid.scale / 6 if name in self.relu6 else grid.scale
-        self.wiring.read(node, place, self.absorbed.get(name, name), grid, scale=scale)
-        return scale
+        stored = _SIX if name in self.relu6 else grid
+        self.wiring.read(node, place, self.absorbed.get(name, name), stored, scale=grid.scale)
+        return grid.scale
 
     def _grid(self, name: str) -> Grid:
+        """The numbers that are read from a tensor."""
         if name in self.wiring.constants:
             value = self.wiring.constants[name]
             return unsigned_grid(float(value.min()), float(value.max()))
         if name in self.relu6:
-            return _SIX
+            return _SIXTHS_OF_SIX
         node = self.wiring.producer.get(name)
         if node is not None and node.name in self.integer and node.op_type in _MOVES:
             return self._grid(node.input[0])
         if node is not None and node.op_type == "Sigmoid":
             return _SIGMOID
-        low, high = self.ranges[name]
-        return unsigned_grid(max(low, _NOTHING_BELOW) if self._feeds_silu(name) else low, high)
+        low, high = range_of(self.ranges, name)
+        return unsigned_grid(max(low, self._lowest(name)), high)
 
-    def _feeds_silu(self, name: str) -> bool:
+    def _lowest(self, name: str) -> float:
+        """Where what reads a tensor tells no smaller number from: what is multiplied by a gate of itself."""
         readers = self.wiring.readers.get(name, [])
-        gates = {node.output[0] for node in readers if node.op_type == "Sigmoid"}
-        return bool(gates) and all(
-            node.op_type == "Sigmoid" or (node.op_type == "Mul" and gates & set(node.input)) for node in readers
-        )
+        gates = {node.output[0]: node.op_type for node in readers if self._is_gate(node)}
+        rest = [node for node in readers if not self._is_gate(node)]
+        if not gates or any(node.op_type != "Mul" or not gates.keys() & set(node.input) for node in rest):
+            return -np.inf
+        return _NOTHING_BELOW if "Sigmoid" in gates.values() else _ZERO_BELOW
+
+    def _is_gate(self, node: onnx.NodeProto) -> bool:
+        return node.op_type == "Sigmoid" or node.output[0] in self.relu6

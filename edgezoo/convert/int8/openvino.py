@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from edgezoo.convert.int8.wiring import Ranges, Wiring, unsigned_grid
+from edgezoo.convert.int8.wiring import Ranges, Wiring, but_for, range_of, unsigned_grid
 
 if TYPE_CHECKING:
     import onnx
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
 def tensors(model: onnx.ModelProto) -> list[str]:
     """Those whose ranges `emit` asks for."""
     wiring = Wiring(model)
-    return [*dict.fromkeys(node.input[place] for node, place in sites(wiring, wiring.weighted))]
+    return [*dict.fromkeys(node.input[place] for node, place in sites(wiring, wiring.layers))]
 
 
 def layers(model: onnx.ModelProto) -> list[str]:
     """The nodes that `emit` can make integer."""
-    return [*Wiring(model).weighted]
+    return Wiring(model).layers
 
 
 def emit(model: onnx.ModelProto, ranges: Ranges, floats: Collection[str]) -> onnx.ModelProto:
-    """`model` with the weighted nodes in integers, but for `floats`."""
+    """`model` with the weighted nodes in integers, but for `floats`. Raises ConvertError, UnknownName."""
     wiring = Wiring(model)
-    integer = [name for name in wiring.weighted if name not in floats]
+    integer = but_for(wiring.layers, floats)
     for node, place in sites(wiring, integer):
         name = node.input[place]
-        wiring.read(node, place, name, unsigned_grid(*ranges[name]))
+        wiring.read(node, place, name, unsigned_grid(*range_of(ranges, name)))
     for name in integer:
         wiring.quantise_weights(wiring.weighted[name])
     return wiring.finish()
@@ -44,6 +44,6 @@ def sites(wiring: Wiring, integer: Collection[str]) -> list[tuple[onnx.NodeProto
     for node in wiring.network:
         if node.name in integer:
             found.append((node, 0))
-        elif node.op_type == "Add" and all(name in wiring.producer for name in node.input):
+        elif wiring.is_residual(node) and any(wiring.behind(name, integer) for name in node.input):
             found += [(node, 0), (node, 1)]
     return found

@@ -11,8 +11,8 @@ from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
 from edgezoo.convert.half import half
-from edgezoo.convert.int8.wiring import Ranges, Wiring, output_axis, symmetric_grid
-from edgezoo.errors import ConvertError, UnknownName
+from edgezoo.convert.int8.wiring import Ranges, Wiring, attribute, but_for, in_opset, opset_of, range_of, symmetric_grid
+from edgezoo.errors import UnknownName
 
 if TYPE_CHECKING:
     import onnx
@@ -26,12 +26,14 @@ _OLD_OPSET = 17  # the newest that the parser of 8.6 reads
 def tensors(model: onnx.ModelProto) -> list[str]:
     """Those whose ranges `emit` asks for."""
     wiring = Wiring(model)
-    return [*dict.fromkeys(source for _, _, source in _sites(wiring, _wide(wiring, ())))]
+    sources = [source for _, _, source in _sites(wiring, _wide(wiring))]
+    sums = [name for node in wiring.network if wiring.is_residual(node) for name in node.input]
+    return [*dict.fromkeys([*sources, *sums])]
 
 
 def layers(model: onnx.ModelProto) -> list[str]:
     """The nodes that `emit` can make integer."""
-    return _wide(Wiring(model), ())
+    return _wide(Wiring(model))
 
 
 def emit(model: onnx.ModelProto, ranges: Ranges, floats: Collection[str], *, oldest: str = "10") -> onnx.ModelProto:
@@ -42,28 +44,25 @@ def emit(model: onnx.ModelProto, ranges: Ranges, floats: Collection[str], *, old
     if oldest not in VERSIONS:
         raise UnknownName("TensorRT version", oldest, VERSIONS)
     wiring = Wiring(model, half_scales=oldest != "8.6")
-    integer = _wide(wiring, floats)
+    integer = but_for(_wide(wiring), floats)
     for node, place, source in _sites(wiring, integer):
-        wiring.read(node, place, node.input[place], symmetric_grid(*ranges[source]))
+        wiring.read(node, place, node.input[place], symmetric_grid(*range_of(ranges, source)))
     for name in integer:
         wiring.quantise_weights(wiring.weighted[name])
     graph = wiring.finish()
     return _old(graph) if oldest == "8.6" else half(graph, ranges=ranges).graph
 
 
-def _can_be_integer(wiring: Wiring, node: onnx.NodeProto) -> bool:
-    """Whether it is worth it: no thin convolution, no product of a matrix and a vector."""
+def _wide(wiring: Wiring) -> list[str]:
+    """The layers that are worth it: no thin convolution, no product of a matrix and a vector."""
+    return [name for name in wiring.layers if _is_wide(wiring, wiring.weighted[name])]
+
+
+def _is_wide(wiring: Wiring, node: onnx.NodeProto) -> bool:
     if node.op_type not in ("Conv", "ConvTranspose"):
         return False
-    weights = wiring.constants[node.input[1]]
-    groups = next((attribute.i for attribute in node.attribute if attribute.name == "group"), 1)
-    other = weights.shape[1 - output_axis(node)] * groups
-    own = weights.shape[output_axis(node)] * (groups if node.op_type == "ConvTranspose" else 1)
-    return bool(min(other, own) >= THIN)
-
-
-def _wide(wiring: Wiring, floats: Collection[str]) -> list[str]:
-    return [name for name, node in wiring.weighted.items() if name not in floats and _can_be_integer(wiring, node)]
+    one, other = wiring.constants[node.input[1]].shape[:2]
+    return bool(min(one, other * attribute(node, "group", 1)) >= THIN)
 
 
 def _sites(wiring: Wiring, integer: Collection[str]) -> Iterator[tuple[onnx.NodeProto, int, str]]:
@@ -73,27 +72,26 @@ def _sites(wiring: Wiring, integer: Collection[str]) -> Iterator[tuple[onnx.Node
     for node in wiring.network:
         if node.name in wanted:
             yield node, 0, node.input[0]
-        elif node.op_type == "Add" and all(name in wiring.producer for name in node.input):
-            skip = min(range(2), key=lambda place: order[node.input[place]])
-            yield node, skip, node.input[skip]
-        elif node.op_type == "Concat" and any(reader.name in wanted for reader in wiring.readers[node.output[0]]):
+        elif wiring.is_residual(node):
+            # The branch that began first is the skip, provided that the other one ends in integers.
+            places = sorted(range(2), key=lambda place: order.get(node.input[place], -1))
+            skips = [place for place in places if wiring.behind(node.input[1 - place], wanted)]
+            yield from ((node, place, node.input[place]) for place in skips[:1])
+        elif (
+            node.op_type == "Concat"
+            and all(name in wiring.ranks for name in node.input)
+            and any(reader.name in wanted for reader in wiring.readers[node.output[0]])
+        ):
             yield from ((node, place, node.output[0]) for place in range(len(node.input)))
 
 
 def _old(graph: onnx.ModelProto) -> onnx.ModelProto:
-    """The graph in the opset that TensorRT 8.6 reads."""
-    from onnx import version_converter
-
-    opset = next(entry for entry in graph.opset_import if entry.domain in ("", "ai.onnx"))
-    if opset.version <= _OLD_OPSET:
+    """The graph in the opset that TensorRT 8.6 reads. Raises ConvertError."""
+    if opset_of(graph) <= _OLD_OPSET:
         return graph
-    try:
-        old = version_converter.convert_version(graph, _OLD_OPSET)
-    except Exception as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ConvertError(f"the graph cannot go back to opset {_OLD_OPSET} for TensorRT 8.6: {reason}") from None
+    old = in_opset(graph, _OLD_OPSET)
     for node in old.graph.node:  # left behind by the converter, though no opset so old knows it
-        kept = [attribute for attribute in node.attribute if attribute.name != "noop_with_empty_axes"]
+        kept = [each for each in node.attribute if each.name != "noop_with_empty_axes"]
         del node.attribute[:]
         node.attribute.extend(kept)
     old.ir_version = min(old.ir_version, 8)

@@ -5,15 +5,15 @@ A grid is affine, `real = scale * (stored - zero)` (https://onnx.ai/onnx/operato
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
-from edgezoo.convert.regions import regions
-from edgezoo.errors import ConvertError
+from edgezoo.convert.regions import plain, regions
+from edgezoo.errors import ConvertError, UnknownName
 
 if TYPE_CHECKING:
     import onnx
@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 Ranges = Mapping[str, tuple[float, float]]
 """The lowest and highest value of tensors, by name."""
 
-WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
+_OLDEST_OPSET = 13  # whose DequantizeLinear takes a scale for each channel
 _LEAST = 1e-8  # of a scale: a tensor that is always zero must not divide by it
+_JOINTS = frozenset({"Add", "Concat", "MaxPool", "Resize"})
+_LARGEST_BIAS = 2**30  # half of what an accumulator holds: the rest is for what is added to it
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,23 @@ def symmetric_grid(low: float, high: float) -> Grid:
     return Grid(float(np.float32(max(abs(low), abs(high), 127 * _LEAST) / 127)), 0, signed=True)
 
 
+def range_of(ranges: Ranges, tensor: str) -> tuple[float, float]:
+    """Raises ConvertError for a tensor that was not measured."""
+    if tensor not in ranges:
+        raise ConvertError(f"expected the range of tensor {tensor!r}, got none; calibrate with this graph")
+    return ranges[tensor]
+
+
+def but_for(layers: Collection[str], floats: Collection[str]) -> list[str]:
+    """The layers that become integers. Raises UnknownName, and ConvertError where there are no layers at all."""
+    if not layers:
+        raise ConvertError("expected a network with layers that can be integers, got none; keep it in float")
+    for name in floats:
+        if name not in layers:
+            raise UnknownName("layer that can be integer", name, layers)
+    return [name for name in layers if name not in floats]
+
+
 class Wiring:
     """A copy of a graph, its wiring, and the Q/DQ pairs put into it so far. Every node of the graph has a name."""
 
@@ -60,6 +79,8 @@ class Wiring:
 
         self.model = onnx.ModelProto()
         self.model.CopyFrom(model)
+        if opset_of(model) < _OLDEST_OPSET:
+            self.model = plain(in_opset(model, _OLDEST_OPSET))
         graph = self.model.graph
         self.constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer}
         self.producer = {name: node for node in graph.node for name in node.output}
@@ -67,8 +88,18 @@ class Wiring:
         for node in graph.node:
             for name in filter(None, node.input):
                 self.readers.setdefault(name, []).append(node)
+        known = onnx.shape_inference.infer_shapes(self.model).graph
+        ports = {port.name: port.type.tensor_type for port in [*known.value_info, *known.input, *known.output]}
+        self.ranks = {
+            name: len(port.shape.dim)
+            for name, port in ports.items()
+            if port.elem_type == onnx.TensorProto.FLOAT and name not in self.constants
+        }
+        """How many axes each float32 tensor has."""
         parts = regions(graph)
         self.weighted = {graph.node[place].name: graph.node[place] for place in sorted(parts.weighted)}
+        self.layers = [name for name, node in self.weighted.items() if self._has_weights(node)]
+        """The weighted nodes whose weights and bias are float32 constants."""
         self.network = [
             node for place, node in enumerate(graph.node) if place not in parts.door | parts.tail | parts.constant
         ]
@@ -80,6 +111,30 @@ class Wiring:
         self._put: dict[tuple[str, Grid, float], str] = {}
         self._added: list[onnx.NodeProto] = []
         self._after: list[tuple[onnx.NodeProto, int, str]] = []
+
+    def _has_weights(self, node: onnx.NodeProto) -> bool:
+        constants = [self.constants.get(name) for name in node.input[1:3] if name]
+        return all(value is not None and value.dtype == np.float32 for value in constants) and (
+            node.op_type in ("Conv", "ConvTranspose") or self.constants[node.input[1]].ndim == 2
+        )
+
+    def is_residual(self, node: onnx.NodeProto) -> bool:
+        """Whether it adds two branches."""
+        return node.op_type == "Add" and all(name in self.ranks for name in node.input)
+
+    def behind(self, tensor: str, layers: Collection[str]) -> bool:
+        """Whether it comes from one of these layers, with no other and no joint of branches between."""
+        seen, todo = set(), [tensor]
+        while todo:
+            node = self.producer.get(todo.pop())
+            if node is None or node.name in seen:
+                continue
+            if node.name in layers:
+                return True
+            seen.add(node.name)
+            if node.name not in self.weighted and node.op_type not in _JOINTS:
+                todo += node.input
+        return False
 
     def read(self, node: onnx.NodeProto, place: int, tensor: str, grid: Grid, *, scale: float | None = None) -> None:
         """Let that input of the node come from `tensor` in bytes on `grid`, of which it takes a step for `scale`."""
@@ -106,16 +161,16 @@ class Wiring:
         step = self.constant(f"{base}/read_scale", np.float32(scale))
         return self.add("DequantizeLinear", [stored, step, zero], f"{base}/real")
 
-    def quantise_weights(self, node: onnx.NodeProto) -> npt.NDArray[np.float32]:
-        """Symmetric int8, a scale for each output channel; the scales."""
-        weights = self.constants[node.input[1]].astype(np.float32)
+    def quantise_weights(self, node: onnx.NodeProto, *, scale: float | None = None) -> None:
+        """Symmetric int8, a scale for each output channel; and the bias, where the input's `scale` is given."""
+        weights = self.constants[node.input[1]]
         axis = output_axis(node)
         shape = [1] * weights.ndim
         shape[axis] = -1
         others = tuple(k for k in range(weights.ndim) if k != axis)
-        scales: npt.NDArray[np.float32] = self._rounded(
-            np.maximum(np.abs(weights).max(axis=others), 127 * _LEAST).astype(np.float32) / 127
-        )
+        scales = self._rounded(np.maximum(np.abs(weights).max(axis=others) / 127, _LEAST).astype(np.float32))
+        if scale is not None and len(node.input) > 2 and node.input[2]:
+            scales = self._quantise_bias(node, scales, scale)
         base = f"{node.name}/weights"
         stored = self.constant(
             f"{base}/bytes", np.round(weights / scales.reshape(shape)).clip(-127, 127).astype(np.int8)
@@ -125,7 +180,6 @@ class Wiring:
             self.constant(f"{base}/zero", np.zeros(len(scales), np.int8)),
         )
         self._after.append((node, 1, self.add("DequantizeLinear", [stored, step, zero], f"{base}/real", axis=axis)))
-        return scales
 
     def _rounded(self, scales: Any) -> Any:
         """Scales as float32, but of the values that float16 has in full precision where that is wanted."""
@@ -133,17 +187,21 @@ class Wiring:
             return scales
         return np.maximum(scales.astype(np.float16), np.finfo(np.float16).tiny).astype(np.float32)
 
-    def quantise_bias(self, node: onnx.NodeProto, scales: npt.NDArray[np.float32]) -> None:
-        """int32 on the grid of the accumulator, of which `scales` are the steps."""
-        if len(node.input) < 3 or not node.input[2]:
-            return
-        steps = scales.astype(np.float64)
-        limits = np.iinfo(np.int32)
-        value = np.clip(np.round(self.constants[node.input[2]] / steps), limits.min + 1, limits.max).astype(np.int32)
+    def _quantise_bias(
+        self, node: onnx.NodeProto, scales: npt.NDArray[np.float32], scale: float
+    ) -> npt.NDArray[np.float32]:
+        """int32 in steps of the input's `scale` times the weights' `scales`; these, as wide as the bias needs them."""
+        bias = np.broadcast_to(self.constants[node.input[2]].reshape(-1), scales.shape).astype(np.float64)
+        scales = np.maximum(scales, np.abs(bias) / (scale * _LARGEST_BIAS)).astype(np.float32)
+        steps = (scales.astype(np.float64) * scale).astype(np.float32)
         base = f"{node.name}/bias"
-        stored, step = self.constant(f"{base}/bytes", value), self.constant(f"{base}/scale", steps.astype(np.float32))
-        zero = self.constant(f"{base}/zero", np.zeros_like(value))
+        stored = self.constant(f"{base}/bytes", np.round(bias / steps).astype(np.int32))
+        step, zero = (
+            self.constant(f"{base}/scale", steps),
+            self.constant(f"{base}/zero", np.zeros_like(scales, np.int32)),
+        )
         self._after.append((node, 2, self.add("DequantizeLinear", [stored, step, zero], f"{base}/real", axis=0)))
+        return scales
 
     def constant(self, name: str, value: Any) -> str:
         from onnx import numpy_helper
@@ -164,7 +222,7 @@ class Wiring:
         for node, place, name in self._after:
             node.input[place] = name
         graph = self.model.graph
-        nodes = _without_dead(list(_in_order([*graph.node, *self._added], self.model)), self.outputs)
+        nodes = _without_dead(list(_in_order(graph.node, self._added)), self.outputs)
         read = {name for node in nodes for name in node.input} | self.outputs
         kept = [tensor for tensor in graph.initializer if tensor.name in read]
         for part, content in ((graph.node, nodes), (graph.initializer, kept)):
@@ -193,23 +251,33 @@ def attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
     return default if found is None else helper.get_attribute_value(found)
 
 
-def _in_order(nodes: list[onnx.NodeProto], model: onnx.ModelProto) -> Iterator[onnx.NodeProto]:
-    """Every node behind those whose outputs it reads; Kahn's algorithm."""
-    made = {name for node in nodes for name in node.output}
-    waiting = {id(node): len({name for name in node.input if name in made}) for node in nodes}
-    readers: dict[str, list[onnx.NodeProto]] = {}
-    for node in nodes:
-        for name in set(node.input) & made:
-            readers.setdefault(name, []).append(node)
-    ready = [node for node in nodes if not waiting[id(node)]]
-    while ready:
-        node = ready.pop()
+def opset_of(model: onnx.ModelProto) -> int:
+    return next(int(entry.version) for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+
+
+def in_opset(model: onnx.ModelProto, version: int) -> onnx.ModelProto:
+    """A copy in another opset. Raises ConvertError."""
+    from onnx import version_converter
+
+    try:
+        return version_converter.convert_version(model, version)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ConvertError(f"the graph cannot go to opset {version}: {reason}") from None
+
+
+def _in_order(nodes: Iterable[onnx.NodeProto], added: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+    """The graph's nodes as they stood, each right behind those of the added ones that it is the first to read."""
+    waiting = {node.output[0]: node for node in added}
+
+    def with_what_it_reads(node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
+        for name in node.input:
+            if name in waiting:
+                yield from with_what_it_reads(waiting.pop(name))
         yield node
-        for name in node.output:
-            for reader in readers.get(name, []):
-                waiting[id(reader)] -= 1
-                if not waiting[id(reader)]:
-                    ready.append(reader)
+
+    for node in nodes:
+        yield from with_what_it_reads(node)
 
 
 def _without_dead(nodes: list[onnx.NodeProto], outputs: set[str]) -> list[onnx.NodeProto]:
