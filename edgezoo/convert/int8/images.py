@@ -79,13 +79,22 @@ def _door(wiring: Wiring, tensor: str) -> _Door | None:
         constant = wiring.constants.get(node.input[1]) if len(node.input) > 1 else None
         if node.op_type == "Transpose":
             laid_out = attribute(node, "perm", []) == [0, 3, 1, 2]
-        elif node.op_type == "Gather" and constant is not None and attribute(node, "axis", 0) == 1:
-            order = order[constant]
-            mean, factor = mean[constant], factor[constant]
-        elif node.op_type == "Sub" and constant is not None:
-            mean = mean + np.broadcast_to(constant.reshape(-1), 3) / factor
-        elif node.op_type == "Mul" and constant is not None:
-            factor = factor * np.broadcast_to(constant.reshape(-1), 3)
+        elif node.op_type == "Gather" and _is_an_order(constant) and attribute(node, "axis", 0) == 1:
+            order, mean, factor = order[constant], mean[constant], factor[constant]
+        elif node.op_type in ("Sub", "Mul") and (value := _of_channels(constant, laid_out)) is not None:
+            mean, factor = (mean + value / factor, factor) if node.op_type == "Sub" else (mean, factor * value)
         elif node.op_type != "Cast":
             return None
-    return _Door(order, mean.astype(np.float64), factor.astype(np.float64)) if laid_out else None
+    return _Door(order, mean, factor) if laid_out else None
+
+
+def _is_an_order(constant: npt.NDArray[Any] | None) -> bool:
+    return constant is not None and sorted(constant.reshape(-1)) == [0, 1, 2]
+
+
+def _of_channels(constant: npt.NDArray[Any] | None, laid_out: bool) -> npt.NDArray[np.float64] | None:
+    """A number for each channel of an image; None where a constant is more than that."""
+    axis = -3 if laid_out else -1
+    if constant is None or constant.size != (constant.shape[axis] if constant.ndim >= -axis else 1):
+        return None
+    return np.broadcast_to(constant.reshape(-1), 3).astype(np.float64) if constant.size in (1, 3) else None

@@ -26,7 +26,7 @@ _SIXTHS = frozenset({"HardSigmoid", "HardSwish"})
 _RELU6 = "/relu6"  # how the name of an Add ends that is relu6(x + 3)
 _SIX = unsigned_grid(0.0, 6.0)
 _SIXTHS_OF_SIX = Grid(_SIX.scale / 6, 0, signed=False)
-_SIGMOID = Grid(1 / 256, 0, signed=False)
+_SIGMOID = unsigned_grid(0.0, 1.0)  # with the one itself, which a large x is multiplied by
 _NOTHING_BELOW = -8.0  # x * sigmoid(x) is -0.003 there: bytes are better spent above
 _ZERO_BELOW = -3.0  # of relu6(x + 3)
 
