@@ -40,8 +40,8 @@ def network(kind: str, *, fragile: float = 1000.0, batch: int | None = None) -> 
     head[np.arange(3), np.arange(3)] = GAIN
     n = batch or "N"
     if kind == "classifier":
-        brightest = net.add("GlobalMaxPool", value)
-        net.add("Flatten", _conv(net, brightest, "head", head), out="logits", axis=1)
+        mean = net.add("GlobalAveragePool", value)
+        net.add("Flatten", _conv(net, mean, "head", head * CELL), out="logits", axis=1)
         return net.model([n, 3, 64, 64], {"logits": [n, 3]})
     cells = net.add("AveragePool", value, kernel_shape=[CELL, CELL], strides=[CELL, CELL])
     raw = net.add("Sub", _conv(net, cells, "head", head), net.constant(GAIN / 2))
