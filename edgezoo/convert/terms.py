@@ -90,13 +90,14 @@ class Outcome:
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON."""
         artifact, chosen, search = self.artifact, self.chosen, self.search
-        recipe = artifact.recipe if artifact else None
+        recipe, picture = (artifact.recipe, artifact.picture) if artifact else (None, None)
         return {
             "name": self.name,
             "written": artifact is not None,
             "why": self.why or None,
             "file": artifact.file if artifact else None,
             "recipe": recipe.file if recipe else None,
+            "picture": picture.file if picture else None,
             "judgements": [judgement.to_dict() for judgement in self.judgements],
             "judged_on": self.judged_on or None,
             "calibration": artifact.calibration.get("source") if artifact else None,
