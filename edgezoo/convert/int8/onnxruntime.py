@@ -68,14 +68,9 @@ def _has_product(wiring: Wiring, node: onnx.NodeProto) -> bool:
 
 
 def _left_float(wiring: Wiring, floats: Collection[str]) -> set[str]:
-    found = set(floats)
-    todo = [tensor for name in floats for tensor in wiring.weighted[name].input]
-    while todo:
-        node = wiring.producer.get(todo.pop())
-        if node is not None and node.name not in wiring.weighted and node.name not in found:
-            found.add(node.name)
-            todo += node.input
-    return found
+    tensors = [tensor for name in floats for tensor in wiring.weighted[name].input]
+    before = [wiring.upstream(tensor, until=lambda node: node.name in wiring.weighted) for tensor in tensors]
+    return {*floats, *(node.name for nodes in before for node in nodes if node.name not in wiring.weighted)}
 
 
 def _rewritten(wiring: Wiring, left: Collection[str]) -> Wiring:

@@ -68,21 +68,28 @@ def _is_wide(wiring: Wiring, node: onnx.NodeProto) -> bool:
 def _sites(wiring: Wiring, integer: Collection[str]) -> Iterator[tuple[onnx.NodeProto, int, str]]:
     """Inputs that are read as bytes, each with the tensor whose range they take."""
     wanted = set(integer)
-    order = {name: place for place, node in enumerate(wiring.model.graph.node) for name in node.output}
     for node in wiring.network:
         if node.name in wanted:
             yield node, 0, node.input[0]
         elif wiring.is_residual(node):
-            # The branch that began first is the skip, provided that the other one ends in integers.
-            places = sorted(range(2), key=lambda place: order.get(node.input[place], -1))
-            skips = [place for place in places if wiring.behind(node.input[1 - place], wanted)]
-            yield from ((node, place, node.input[place]) for place in skips[:1])
+            if (skip := _skip(wiring, node, wanted)) is not None:
+                yield node, skip, node.input[skip]
         elif (
             node.op_type == "Concat"
             and all(name in wiring.ranks for name in node.input)
             and any(reader.name in wanted for reader in wiring.readers[node.output[0]])
         ):
             yield from ((node, place, node.output[0]) for place in range(len(node.input)))
+
+
+def _skip(wiring: Wiring, node: onnx.NodeProto, integer: Collection[str]) -> int | None:
+    """Which branch of a sum goes around the integer convolution that the sum is fused with; None: it is with none."""
+    for skip in range(2):
+        around, through = node.input[skip], node.input[1 - skip]
+        made_of_it = around == through or any(through in each.input for each in wiring.upstream(around))
+        if not made_of_it and wiring.behind(through, integer):
+            return skip
+    return None
 
 
 def _old(graph: onnx.ModelProto) -> onnx.ModelProto:

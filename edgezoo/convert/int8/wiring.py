@@ -5,7 +5,7 @@ A grid is affine, `real = scale * (stored - zero)` (https://onnx.ai/onnx/operato
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -122,19 +122,22 @@ class Wiring:
         """Whether it adds two branches."""
         return node.op_type == "Add" and all(name in self.ranks for name in node.input)
 
-    def behind(self, tensor: str, layers: Collection[str]) -> bool:
-        """Whether it comes from one of these layers, with no other and no joint of branches between."""
+    def upstream(
+        self, tensor: str, *, until: Callable[[onnx.NodeProto], bool] = lambda node: False
+    ) -> Iterator[onnx.NodeProto]:
+        """The nodes that a tensor is made by, but not those that only serve one of `until`."""
         seen, todo = set(), [tensor]
         while todo:
             node = self.producer.get(todo.pop())
-            if node is None or node.name in seen:
-                continue
-            if node.name in layers:
-                return True
-            seen.add(node.name)
-            if node.name not in self.weighted and node.op_type not in _JOINTS:
-                todo += node.input
-        return False
+            if node is not None and node.name not in seen:
+                seen.add(node.name)
+                yield node
+                todo += [] if until(node) else node.input
+
+    def behind(self, tensor: str, layers: Collection[str]) -> bool:
+        """Whether it comes from one of these layers, with no other and no joint of branches between."""
+        nodes = self.upstream(tensor, until=lambda node: node.name in self.weighted or node.op_type in _JOINTS)
+        return any(node.name in layers for node in nodes)
 
     def read(self, node: onnx.NodeProto, place: int, tensor: str, grid: Grid, *, scale: float | None = None) -> None:
         """Let that input of the node come from `tensor` in bytes on `grid`, of which it takes a step for `scale`."""
