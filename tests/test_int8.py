@@ -281,6 +281,12 @@ def its_own_weights(net: Small) -> str:
     return net.conv(net.add("Add", x, net.add("Conv", mean, mean)), 16)
 
 
+def weights_of_three_axes(net: Small) -> str:
+    """A product by a matrix of its own for each channel."""
+    x = net.conv("pixels", 16, act="Relu")
+    return net.conv(net.add("MatMul", x, net.constant(net.random.normal(size=(16, SIDE, SIDE)) / 4)), 16)
+
+
 def halves(net: Small) -> str:
     """A layer of float16 between others."""
     x = net.conv("pixels", 16, act="Relu")
@@ -291,7 +297,9 @@ def halves(net: Small) -> str:
 
 
 @pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("build", [computed_weights, computed_bias, its_own_weights, weights_first, halves])
+@pytest.mark.parametrize(
+    "build", [computed_weights, computed_bias, its_own_weights, weights_first, weights_of_three_axes, halves]
+)
 def test_a_layer_whose_weights_are_no_float32_constants_stays_as_it_is(
     build: Callable[[Small], str], target: str
 ) -> None:

@@ -11,8 +11,10 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from smallnets import SIDE, YOLOX, Case, Small, answers, case, decibels, measured, run
 
-from edgezoo.backends import Layer, layers
-from edgezoo.convert.int8.onnxruntime import emit, tensors
+from edgezoo import backends
+from edgezoo.backends import Layer
+from edgezoo.convert.int8.onnxruntime import emit, layers, tensors
+from edgezoo.convert.int8.wiring import unsigned_grid
 
 EVERY_BYTE = np.zeros((1, SIDE, SIDE, 3), np.uint8)
 EVERY_BYTE[0, ..., 0] = np.arange(256).reshape(SIDE, SIDE)
@@ -21,7 +23,7 @@ NUMBERS = (EVERY_BYTE[0, ..., 0].astype(np.float64) - 128) / 16
 
 
 def ran(model: onnx.ModelProto, of: Case) -> list[Layer]:
-    return layers("onnxruntime", model.SerializeToString(), {"images": of.images[:2]}, threads=1, runs=1)
+    return backends.layers("onnxruntime", model.SerializeToString(), {"images": of.images[:2]}, threads=1, runs=1)
 
 
 def between(found: list[Layer]) -> list[Layer]:
@@ -38,6 +40,13 @@ def emitted(net: Small, output: str) -> tuple[Case, onnx.ModelProto]:
 def nearness(model: onnx.ModelProto, of: Case) -> float:
     """To the answers of float, in decibels."""
     return decibels(of.answers, answers(model, of.images))
+
+
+def step_of(model: onnx.ModelProto, tensor: str) -> float:
+    """Of the bytes of a tensor."""
+    constants = {each.name: numpy_helper.to_array(each) for each in model.graph.initializer}
+    node = next(node for node in model.graph.node if node.output[0] == f"{tensor}/bytes")
+    return float(constants[node.input[1]])
 
 
 def operators(model: onnx.ModelProto) -> list[str]:
@@ -106,7 +115,9 @@ def test_what_has_no_integer_kernel_runs_in_float(build: Callable[[Small, str], 
     assert nearness(model, of) > 27
     found = ran(model, of)
     assert [layer.precision for layer in found if layer.kind == kind] == ["fp32"]
-    assert not [name for name in operators(model) if name == "GlobalAveragePool"]
+    assert "GlobalAveragePool" not in operators(model)
+    made = next(node.output[0] for node in of.model.graph.node if node.op_type == kind)
+    assert step_of(model, made) == pytest.approx(unsigned_grid(*of.ranges[made]).scale), "on a grid of its own"
     assert sum(layer.kind == "QLinearConv" for layer in found) == 3
 
 
@@ -130,6 +141,26 @@ def test_products_of_a_vector(more: dict[str, float], bias: tuple[int, ...] | No
     of, model = emitted(net, net.add("Gemm", x, weights, *added, **more))
     assert nearness(model, of) > 27
     assert ran(model, of)[-1].kind == kind
+    assert len(layers(of.model)) == (2 if kind == "QGemm" else 1)
+
+
+def test_a_product_with_a_bias_for_each_image_stays_in_float() -> None:
+    net = Small()
+    x = net.add("Flatten", net.add("GlobalAveragePool", net.conv("pixels", 16, act="Relu")))
+    bias = net.constant(np.ones((2, 10)))
+    model = net.finished(net.add("Gemm", x, net.constant(net.random.normal(size=(16, 10))), bias))
+    assert len(layers(model)) == 1
+
+
+@pytest.mark.parametrize("keepdims", [0, 1])
+@pytest.mark.parametrize("axes", [[2, 3], [-1, -2]])
+def test_a_mean_of_all_pixels_is_pooled(axes: list[int], keepdims: int) -> None:
+    net = Small()
+    mean = net.add("ReduceMean", net.conv("pixels", 16, act="Relu"), axes=axes, keepdims=keepdims)
+    of, model = emitted(net, net.gemm(net.add("Flatten", mean) if keepdims else mean, 10))
+    assert nearness(model, of) > 27
+    kinds = [layer.kind for layer in between(ran(model, of)) if not layer.conversion]
+    assert kinds == ["QLinearConv", "QLinearGlobalAveragePool", "Flatten", "QGemm"]
 
 
 def test_a_matrix_product_and_what_is_added_to_it() -> None:
@@ -151,11 +182,18 @@ def test_constants_that_are_added_and_multiplied_are_bytes_too() -> None:
     x = net.add("Add", net.constant(net.random.uniform(-1, 1, (1, 16, 1, 1))), x)
     of, model = emitted(net, net.conv(x, 16))
     assert nearness(model, of) > 27
-    stored = {tensor.name: tensor.data_type for tensor in model.graph.initializer}
+    stored_before, stored = (
+        {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.graph.initializer}
+        for graph in (of.model, model)
+    )
     made = {node.output[0]: node for node in model.graph.node}
     for op, place in (("Mul", 1), ("Add", 0)):
         node = next(node for node in model.graph.node if node.op_type == op)
-        assert stored[made[node.input[place]].input[0]] == TensorProto.UINT8
+        real = made[node.input[place]]
+        assert stored[real.input[0]].dtype == np.uint8
+        numbers, step, zero = (stored[name].astype(np.float64) for name in real.input)
+        wanted = next(each.input[place] for each in of.model.graph.node if each.name == node.name)
+        np.testing.assert_allclose((numbers - zero) * step, stored_before[wanted], atol=0.51 * step)
     assert {layer.precision for layer in between(ran(model, of))} == {"int8"}
 
 
@@ -201,7 +239,10 @@ def read(model: onnx.ModelProto, *tensors: str) -> list[tuple[npt.NDArray[np.flo
     names = [f"net/{tensor}/bytes" for tensor in tensors]
     opened.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.UINT8, None) for name in names)
     found = run(opened, EVERY_BYTE)
-    kinds = [layer.kind for layer in layers("onnxruntime", opened.SerializeToString(), {"images": EVERY_BYTE}, runs=1)]
+    kinds = [
+        layer.kind
+        for layer in backends.layers("onnxruntime", opened.SerializeToString(), {"images": EVERY_BYTE}, runs=1)
+    ]
     assert not {"Conv", "Mul", "Add", "HardSwish", "HardSigmoid", "Sigmoid"} & set(kinds)
     reals = []
     for name in names:
@@ -308,6 +349,15 @@ def test_what_is_read_with_and_without_its_activation_is_right_both_ways() -> No
     of, model = emitted(net, net.conv(both, 16, kernel=1))
     assert nearness(model, of) > 27
     assert min(of.ranges["net/Conv_0"]) < -0.5
+    assert sum(layer.kind == "QLinearConv" for layer in ran(model, of)) == 4, "its bytes are on one grid"
+
+
+def test_pooling_keeps_its_grid_before_an_activation() -> None:
+    net = Small()
+    x = net.add("Relu", net.add("MaxPool", net.conv("pixels", 16), kernel_shape=[2, 2], strides=[2, 2]))
+    of, model = emitted(net, net.conv(x, 16))
+    assert nearness(model, of) > 27
+    assert [layer.precision for layer in ran(model, of) if "MaxPool" in layer.kind] == ["int8"]
 
 
 def test_an_activation_that_is_an_output_too() -> None:

@@ -197,6 +197,18 @@ def test_a_tensor_that_is_always_zero() -> None:
 # What stands where.
 
 
+def test_which_tensors_are_numbers_that_change() -> None:
+    net = Small()
+    x = net.conv("pixels", 8)
+    model = net.finished(net.gemm(net.add("Flatten", net.add("GlobalAveragePool", x)), 4))
+    weights = model.graph.initializer[-1]
+    model.graph.value_info.append(onnx.helper.make_tensor_value_info(weights.name, weights.data_type, weights.dims))
+    wiring = Wiring(model)
+    assert wiring.ranks[f"net/{x}"] == 4
+    assert wiring.ranks["answers"] == 2
+    assert not {weights.name, "images"} & set(wiring.ranks)
+
+
 def test_where_a_branch_comes_from() -> None:
     net = Small()
     first = net.conv("pixels", 8, act="Silu")

@@ -219,7 +219,7 @@ def test_over_the_budget_nothing_is_written(
     assert (outcome.artifact, outcome.graph) == (None, None)
     assert outcome.why == "over the budget: 66.67 points, 1 at most"
     assert [(judged.ok, judged.drop) for judged in outcome.judgements] == [(False, pytest.approx(200 / 3))]
-    assert outcome.to_dict()["tried"] == [{"method": "minmax", "floats": 0, "harm": 0.6667, "drop": 66.67}]
+    assert outcome.to_dict()["tried"] == [{"method": "minmax", "floats": 0, "harm": 0.6667, "drop": 41.67}]
 
 
 def test_what_holds_is_written_beside_what_does_not(fp32: Make, data: dict[str, Path], tmp_path: Path) -> None:

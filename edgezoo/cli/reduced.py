@@ -181,7 +181,7 @@ def _named(layers: Sequence[str]) -> str:
 
 def _tried(outcome: Outcome, search: Search) -> Table:
     """All sets of layers in float, with what the gate said to those that came that far."""
-    right = ("layers in float", "harm", "drop, points")
+    right = ("layers in float", "harm", "points lost for sure")
     table = show.table("ranges by", *right, "at the gate", right=right)
     gate = {id(trial): judged for trial, judged in zip(search.candidates, outcome.judgements)}
     for trial in search.trials:

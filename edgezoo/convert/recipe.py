@@ -18,7 +18,7 @@ _HEAD = """\
 #     edgezoo convert BUNDLE --recipe FILE    (and --calibration PATH where `calibration` is no set of edgezoo's)
 # To change it, edit a copy: a bundle's own files are checked when it is opened.
 # Layers in `float` stay in float, the most harmful first. `tried` led here: so many layers in float, the harm to the
-# answers as a share of them, and the drop in points on the calibration images.
+# answers as a share of them, and the points lost for sure on calibration images.
 
 """
 

@@ -48,7 +48,7 @@ class Trial:
     """The layers in float, the most harmful first."""
     harm: float
     drop: float = math.inf
-    """In points, on the calibration images; infinite where there is no telling."""
+    """In points, as far as calibration images show it for sure, the low end of 95 %; infinite if they cannot."""
 
     def to_dict(self) -> dict[str, Any]:
         told = {"harm": float(f"{self.harm:.4g}"), "drop": round(self.drop, 2)}
@@ -152,10 +152,10 @@ def search(
 ) -> Iterator[Trial]:
     """Candidates for the gate: layers are freed until `drop_of` the graph, in points, is well within `max_drop`.
 
-    `drop_of` looks at images that calibration saw. No layer is free where none needs to be; whoever asks for another
-    candidate, since the gate saw more, gets one of twice as many; never are all free: that would be integers in name
-    alone. Past `minutes` nothing new begins. Where nothing holds, what came nearest is the one candidate.
-    What is tried is told to `found`.
+    `drop_of` is what images that calibration saw show for sure. No layer is free where none needs to be; whoever asks
+    for another candidate, since the gate saw more, gets one of twice as many; never are all free: that would be
+    integers in name alone. Past `minutes` nothing new begins. Where nothing holds, what came nearest is the one
+    candidate. What is tried is told to `found`.
     """
     since, found.layers = clock(), len(subject.layers)
 

@@ -91,7 +91,10 @@ def _rewritten(wiring: Wiring, left: Collection[str]) -> Wiring:
             if node.op_type == "HardSwish":
                 nodes.append(helper.make_node("Mul", [x, shifted], [out], name=node.name))
         elif node.op_type == "ReduceMean" and _is_global(wiring, node):
-            nodes.append(helper.make_node("GlobalAveragePool", [x], [out], name=node.name))
+            pooled = out if attribute(node, "keepdims", 1) else f"{out}/pooled"
+            nodes.append(helper.make_node("GlobalAveragePool", [x], [pooled], name=node.name))
+            if pooled != out:
+                nodes.append(helper.make_node("Flatten", [pooled], [out], name=f"{node.name}/flat"))
         else:
             nodes.append(node)
     del graph.node[:]
@@ -108,9 +111,7 @@ def _is_sixth(node: onnx.NodeProto) -> bool:
 def _is_global(wiring: Wiring, node: onnx.NodeProto) -> bool:
     """Whether it is over all of an image (N, C, H, W)."""
     axes = attribute(node, "axes", None) if len(node.input) < 2 else wiring.constants.get(node.input[1])
-    if axes is None or wiring.ranks.get(node.input[0]) != 4 or not attribute(node, "keepdims", 1):
-        return False
-    return sorted(axis % 4 for axis in axes) == [2, 3]
+    return axes is not None and wiring.ranks.get(node.input[0]) == 4 and sorted(axis % 4 for axis in axes) == [2, 3]
 
 
 class _Placement:
