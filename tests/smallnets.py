@@ -14,11 +14,11 @@ from graphs import Net
 
 from edgezoo.backends import Arrays, open_backend
 from edgezoo.convert.graph import Nodes, emit, inside
-from edgezoo.convert.int8 import tensors
-from edgezoo.convert.int8.calibrate import calibrate
-from edgezoo.convert.int8.wiring import Ranges
-from edgezoo.convert.regions import plain
 from edgezoo.preprocess import Preprocess
+from edgezoo.reduce.int8 import tensors
+from edgezoo.reduce.int8.calibrate import calibrate
+from edgezoo.reduce.int8.wiring import Ranges
+from edgezoo.reduce.regions import plain
 
 SIDE = 16
 YOLOX = Preprocess(size_wh=(SIDE, SIDE), fit="stretch")

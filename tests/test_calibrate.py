@@ -16,12 +16,12 @@ import pytest
 from graphs import Net
 from onnx import TensorProto, helper
 
-from edgezoo.convert.int8 import calibrate as room
-from edgezoo.convert.int8 import histogram
-from edgezoo.convert.int8.calibrate import METHODS, calibrate
-from edgezoo.convert.int8.histogram import SIDE, Histogram, divergence
 from edgezoo.errors import ConvertError
 from edgezoo.frame import Image
+from edgezoo.reduce.int8 import calibrate as room
+from edgezoo.reduce.int8 import histogram
+from edgezoo.reduce.int8.calibrate import METHODS, calibrate
+from edgezoo.reduce.int8.histogram import SIDE, Histogram, divergence
 
 SIZE = 8
 

@@ -18,9 +18,10 @@ from rich.progress import TimeRemainingColumn
 
 from edgezoo.bundle import Bundle
 from edgezoo.cli import main, show
-from edgezoo.convert import calibration, candidates, convert
+from edgezoo.convert import convert
 from edgezoo.errors import MissingDependency
 from edgezoo.measure.race import Against
+from edgezoo.reduce import calibration, candidates
 
 cv2 = pytest.importorskip("cv2", reason="scenes are made with OpenCV")
 pytest.importorskip("onnxruntime", reason="bundles are run")
@@ -149,7 +150,7 @@ def test_over_the_budget(call: Call, here: Path) -> None:
     lines = [line.split() for line in said.out.splitlines() if line.strip()]
     assert " ".join(lines[0]) == "✗ int8-onnxruntime over the budget: 66.67 points, 1 at most"
     assert lines[1][:4] == ["top-1", "100.0", "->", "33.3"]
-    assert " ".join(lines[2]) == "ranges by layers in float harm points lost for sure points at the gate"
+    assert " ".join(lines[2]) == "ranges by layers in float harm points lost for sure at the gate"
     assert lines[4][:9] == ["minmax", "0", "of", "6", "0.667", "41.67", "66.67", "(95", "%"]
     assert lines[-1] == ["next:", "edgezoo", "run", "bundle", "SOURCE"]
 
@@ -157,7 +158,7 @@ def test_over_the_budget(call: Call, here: Path) -> None:
 def test_more_layers_are_freed_than_are_to_blame_where_harm_does_not_tell(
     call: Call, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgezoo.convert.search.harm", lambda reference, answers: 0.5)
+    monkeypatch.setattr("edgezoo.reduce.search.harm", lambda reference, answers: 0.5)
     said = call("bundle", *INT8, "--data", "data/classifier", *QUICK)
     assert said.code == 0
     assert "  3 of 6 layers in float: first, second, fragile; ranges by minmax; found in " in said.out

@@ -17,9 +17,9 @@ from quantised import SIDE, Int8, classifier
 from edgezoo.backends import open_backend
 from edgezoo.bundle import Bundle
 from edgezoo.convert import agreement, convert, seeded_scenes
-from edgezoo.convert.half import half
-from edgezoo.convert.regions import regions
 from edgezoo.errors import ConvertError, UnknownName
+from edgezoo.reduce.half import half
+from edgezoo.reduce.regions import regions
 from edgezoo.sources import open_source
 from edgezoo.tasks import task
 

@@ -22,7 +22,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 _ORDER = """
     errors optional machine | frame geometry results address latency | preprocess tasks
     | records cards weights graphs bundle | backends | sources | imagesets | drawing sinks | engine
-    | pipeline | measure | nets | convert | loading | train | cli
+    | pipeline | measure | nets | convert | reduce | loading | train | cli
 """
 ROOMS = _ORDER.replace("|", " ").split()
 UP_ON_PURPOSE = {("results", "drawing")}  # `result.draw(image)`, imported when it is called
@@ -35,9 +35,9 @@ LIBRARIES = {
     "safetensors": {"convert", "train"},
     "matplotlib": {"train"},
     "yaml": {"train"},
-    "onnxruntime": {"backends", "convert"},
+    "onnxruntime": {"backends", "reduce"},
     "openvino": {"backends"},
-    "onnx": {"convert", "graphs"},
+    "onnx": {"convert", "graphs", "reduce"},
     # measure: its version and threads
     "cv2": {"preprocess", "sources", "drawing", "sinks", "engine", "measure", "train"},
     "requests": {"weights"},

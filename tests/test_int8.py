@@ -13,8 +13,8 @@ from placement import quantised
 from smallnets import NETS, SIDE, YOLOX, Case, Small, answers, case, decibels, measured
 
 from edgezoo.backends import layers
-from edgezoo.convert.int8 import TARGETS, emitter, readable, tensors
 from edgezoo.errors import ConvertError, UnknownName
+from edgezoo.reduce.int8 import TARGETS, emitter, readable, tensors
 
 EVERY = [(target, net) for target in TARGETS for net in NETS]
 

@@ -10,9 +10,9 @@ import onnx
 import pytest
 from smallnets import IMAGENET, NETS, SIDE, YOLOX, Case, Small, answers, case, decibels, measured
 
-from edgezoo.convert.int8 import onnxruntime as room
-from edgezoo.convert.int8.onnxruntime import emit, layers
 from edgezoo.preprocess import Preprocess
+from edgezoo.reduce.int8 import onnxruntime as room
+from edgezoo.reduce.int8.onnxruntime import emit, layers
 
 BGR_IMAGENET = dataclasses.replace(IMAGENET, color="BGR", mean=(103.53, 116.28, 123.675), std=(57.375, 57.12, 58.395))
 CENTRED = dataclasses.replace(YOLOX, mean=(127.5, 127.5, 127.5), std=(127.5, 127.5, 127.5))

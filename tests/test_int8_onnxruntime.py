@@ -13,8 +13,8 @@ from smallnets import SIDE, YOLOX, Case, Small, answers, case, decibels, measure
 
 from edgezoo import backends
 from edgezoo.backends import Layer
-from edgezoo.convert.int8.onnxruntime import emit, layers, tensors
-from edgezoo.convert.int8.wiring import unsigned_grid
+from edgezoo.reduce.int8.onnxruntime import emit, layers, tensors
+from edgezoo.reduce.int8.wiring import unsigned_grid
 
 EVERY_BYTE = np.zeros((1, SIDE, SIDE, 3), np.uint8)
 EVERY_BYTE[0, ..., 0] = np.arange(256).reshape(SIDE, SIDE)

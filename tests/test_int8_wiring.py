@@ -9,9 +9,9 @@ from graphs import Net
 from onnx import numpy_helper
 from smallnets import Small, answers, decibels, measured
 
-from edgezoo.convert.int8.onnxruntime import emit
-from edgezoo.convert.int8.wiring import Grid, Wiring, attribute, in_opset, output_axis, symmetric_grid, unsigned_grid
 from edgezoo.errors import ConvertError
+from edgezoo.reduce.int8.onnxruntime import emit
+from edgezoo.reduce.int8.wiring import Grid, Wiring, attribute, in_opset, output_axis, symmetric_grid, unsigned_grid
 
 RANGES = [(-1.0, 1.0), (0.0, 6.0), (-3.0, 0.0), (2.0, 5.0), (-5.0, -2.0), (0.0, 0.0), (-1e-30, 1e-30), (1e30, 2e30)]
 
@@ -109,16 +109,24 @@ def test_nodes_keep_their_order_and_what_is_put_in_stands_before_its_first_reade
             assert 0 < names.index(readers[0]) - names.index(node.name) <= 3
 
 
-def test_scales_that_float16_has() -> None:
-    wiring = Wiring(graph(), half_scales=True)
-    for name in wiring.layers:
-        node = wiring.weighted[name]
-        wiring.read(node, 0, node.input[0], Grid(float(np.float32(1 / 3)), 0, signed=True))
-        wiring.quantise_weights(node)
-    model = wiring.finish()
-    scales = [numpy_helper.to_array(each) for each in model.graph.initializer if each.name.endswith("scale")]
-    assert scales
+@pytest.mark.parametrize("size", [1.0, 1e-3, 1e-5])
+def test_scales_that_float16_has(size: float) -> None:
+    """Also of weights so small that their scales are not among its normal numbers."""
+    net = Small()
+    x = net.conv("pixels", 16, act="Relu")
+    weights = net.random.normal(size=(16, 16, 1, 1)) * size
+    wiring = Wiring(net.finished(net.conv(x, 16, kernel=1, weights=net.constant(weights))), half_scales=True)
+    node = wiring.weighted[wiring.layers[-1]]
+    wiring.read(node, 0, node.input[0], Grid(float(np.float32(1 / 3)), 0, signed=True))
+    wiring.quantise_weights(node)
+    found = {each.name: numpy_helper.to_array(each) for each in wiring.finish().graph.initializer}
+    scales = [value for name, value in found.items() if name.endswith("scale")]
+    assert len(scales) == 3
     assert all(np.array_equal(scale.astype(np.float16), scale) for scale in scales)
+    stored, steps = (found[f"{node.name}/weights/{part}"].astype(np.float64) for part in ("bytes", "scale"))
+    steps = steps.reshape(-1, 1, 1, 1)
+    assert (np.abs(stored * steps - weights) < 0.501 * steps).all()
+    assert (np.abs(stored).max(axis=(1, 2, 3)) > 0.4 * 127).all()
 
 
 # Weights.

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper
 from placement import breaches, quantised
 from quantised import SIDE, Int8, classifier
 
-from edgezoo.convert.half import half
+from edgezoo.reduce.half import half
 
 TensorRT = Literal["8.6", "10", "11"]
 

@@ -17,13 +17,7 @@ import pytest
 
 from edgezoo import imagesets
 from edgezoo.bundle import Bundle
-from edgezoo.convert import calibration, candidates, convert, write
-from edgezoo.convert.int8 import tensorrt
-from edgezoo.convert.int8.calibrate import METHODS
-from edgezoo.convert.picture import picture
-from edgezoo.convert.recipe import QuantisationRecipe, check_layers, read_recipe
-from edgezoo.convert.reduce import NAMES, full_names, reduce
-from edgezoo.convert.terms import Outcome, Terms
+from edgezoo.convert import convert, write
 from edgezoo.errors import (
     BackendError,
     BundleError,
@@ -35,6 +29,12 @@ from edgezoo.errors import (
 )
 from edgezoo.measure.race import Against
 from edgezoo.measure.verify import verify
+from edgezoo.reduce import NAMES, calibration, candidates, full_names, reduce
+from edgezoo.reduce.int8 import tensorrt
+from edgezoo.reduce.int8.calibrate import METHODS
+from edgezoo.reduce.picture import picture
+from edgezoo.reduce.recipe import QuantisationRecipe, check_layers, read_recipe
+from edgezoo.reduce.terms import Outcome, Terms
 
 cv2 = pytest.importorskip("cv2", reason="scenes are made with OpenCV")
 pytest.importorskip("onnxruntime", reason="graphs are run")

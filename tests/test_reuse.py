@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from edgezoo.convert.reuse import CalibrationRecord, check_reuse, load, save
 from edgezoo.errors import ConvertError
 from edgezoo.imagesets import draw
 from edgezoo.preprocess import Preprocess
+from edgezoo.reduce.reuse import CalibrationRecord, check_reuse, load, save
 
 cv2 = pytest.importorskip("cv2", reason="images are read with OpenCV")
 
@@ -187,7 +187,7 @@ def test_a_write_that_fails_leaves_the_old_one(tmp_path: Path, monkeypatch: pyte
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("edgezoo.convert.reuse.os.fsync", full)
+    monkeypatch.setattr("edgezoo.reduce.reuse.os.fsync", full)
     with pytest.raises(ConvertError, match="No space left on device"):
         save(path, dataclasses.replace(RECORD, method="entropy"))
     assert load(path) == RECORD

@@ -17,10 +17,10 @@ import pytest
 from edgezoo import graphs
 from edgezoo.backends import open_backend
 from edgezoo.convert import convert
-from edgezoo.convert.int8 import TARGETS, tensors
-from edgezoo.convert.int8.calibrate import calibrate
-from edgezoo.convert.regions import plain
-from edgezoo.convert.search import MARGIN, Search, Subject, Trial, harm, run_each, search
+from edgezoo.reduce.int8 import TARGETS, tensors
+from edgezoo.reduce.int8.calibrate import calibrate
+from edgezoo.reduce.regions import plain
+from edgezoo.reduce.search import MARGIN, Search, Subject, Trial, harm, run_each, search
 
 pytest.importorskip("cv2", reason="scenes are made with OpenCV")
 pytest.importorskip("onnxruntime", reason="graphs are run")

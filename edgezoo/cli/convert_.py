@@ -14,7 +14,7 @@ from edgezoo.cli import options, reduced, show
 from edgezoo.errors import RequestError
 
 if TYPE_CHECKING:
-    from edgezoo.convert.terms import Outcome
+    from edgezoo.reduce.terms import Outcome
 
 HELP = "Convert a model to a bundle that runs anywhere, and measure that it still answers like the original."
 
@@ -54,7 +54,7 @@ def run(args: argparse.Namespace) -> int:
             _tell(bundle)
     outcomes: list[Outcome] = []
     if names:
-        from edgezoo.convert.reduce import reduce
+        from edgezoo.reduce import reduce
 
         with show.stages() as progress:
             bundle, outcomes = reduce(bundle, names, terms, out=args.out or bundle.folder, tell=progress)

@@ -13,9 +13,9 @@ from edgezoo.errors import RequestError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from edgezoo.convert.recipe import QuantisationRecipe
-    from edgezoo.convert.search import Search, Trial
-    from edgezoo.convert.terms import Outcome, Terms
+    from edgezoo.reduce.recipe import QuantisationRecipe
+    from edgezoo.reduce.search import Search, Trial
+    from edgezoo.reduce.terms import Outcome, Terms
 
 _NAMED = 72  # letters of names of layers in float; the recipe has them all
 
@@ -71,8 +71,8 @@ _OF_RECIPE = ("calibration_images", "seed", "method", "search", "search_minutes"
 
 def asked(args: argparse.Namespace) -> tuple[list[str], Terms]:
     """The artifacts asked for, without fp32, and on what terms. Raises RequestError, UnknownName, ConvertError."""
-    from edgezoo.convert.recipe import read_recipe
-    from edgezoo.convert.reduce import check_possible, full_names
+    from edgezoo.reduce import check_possible, full_names
+    from edgezoo.reduce.recipe import read_recipe
 
     words = [word.strip() for word in ("fp32" if args.precision is None else args.precision).split(",")]
     if not all(words):
@@ -98,8 +98,8 @@ def _given(args: argparse.Namespace, names: Sequence[str]) -> str | None:
 
 
 def _terms(args: argparse.Namespace, recipe: QuantisationRecipe | None) -> Terms:
-    from edgezoo.convert.int8.calibrate import METHODS
-    from edgezoo.convert.terms import Terms
+    from edgezoo.reduce.int8.calibrate import METHODS
+    from edgezoo.reduce.terms import Terms
 
     wanted: dict[str, Any] = {
         "max_drop": args.max_drop,

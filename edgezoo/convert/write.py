@@ -17,7 +17,6 @@ import numpy as np
 
 from edgezoo.bundle import MANIFEST, Bundle, HashedFile, Manifest, is_bundle
 from edgezoo.cards import Card
-from edgezoo.convert.int8 import TARGETS
 from edgezoo.errors import BundleError, ConvertError
 from edgezoo.frame import Image
 from edgezoo.preprocess import Preprocess
@@ -25,9 +24,7 @@ from edgezoo.tasks import Outputs
 
 _DECIMALS = {"scores": 6, "boxes": 3}  # a hundredth of what is tolerated, and noise that need not be stored
 
-_OURS = re.compile(
-    rf"{re.escape(MANIFEST)}|golden\.npz|NOTICE|model\.[\w.-]+\.onnx|int8-({'|'.join(TARGETS)})\.(toml|svg)"
-)
+_OURS = re.compile(rf"{re.escape(MANIFEST)}|golden\.npz|NOTICE|model\.[\w.-]+\.onnx|int8-[a-z]+\.(toml|svg)")
 
 
 def check_target(folder: Path, name: str) -> None:

@@ -19,11 +19,11 @@ import numpy as np
 
 from edgezoo import graphs, imagesets
 from edgezoo.bundle import Bundle
-from edgezoo.convert.int8 import tensors
-from edgezoo.convert.int8.calibrate import METHODS, calibrate
 from edgezoo.frame import Image
 from edgezoo.machine import machine
 from edgezoo.preprocess import Preprocess
+from edgezoo.reduce.int8 import tensors
+from edgezoo.reduce.int8.calibrate import METHODS, calibrate
 
 
 def main() -> None:

@@ -25,13 +25,13 @@ from onnxruntime.quantization import CalibrationDataReader, quantize_static
 from edgezoo import cards
 from edgezoo.bundle import Bundle
 from edgezoo.convert import convert, seeded_scenes
-from edgezoo.convert.int8 import emitter, tensors
-from edgezoo.convert.int8.calibrate import calibrate
-from edgezoo.convert.regions import plain
 from edgezoo.engine import DOOR, Engine
 from edgezoo.frame import Image
 from edgezoo.machine import OtherLoad, machine
 from edgezoo.measure.race import race
+from edgezoo.reduce.int8 import emitter, tensors
+from edgezoo.reduce.int8.calibrate import calibrate
+from edgezoo.reduce.regions import plain
 from edgezoo.sources.images import find_images, read_image
 
 MODELS = ("resnet18", "mobilenet_v2", "mobilenet_v3_large")

@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
-from edgezoo.convert.half import half
-from edgezoo.convert.int8.wiring import Ranges, Wiring, attribute, but_for, in_opset, opset_of, range_of, symmetric_grid
 from edgezoo.errors import UnknownName
+from edgezoo.reduce.half import half
+from edgezoo.reduce.int8.wiring import Ranges, Wiring, attribute, but_for, in_opset, opset_of, range_of, symmetric_grid
 
 if TYPE_CHECKING:
     import onnx

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from edgezoo.convert.int8.wiring import Grid, Wiring, attribute
+from edgezoo.reduce.int8.wiring import Grid, Wiring, attribute
 
 if TYPE_CHECKING:
     import onnx

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from edgezoo.bundle import Artifact
-from edgezoo.convert.int8.calibrate import METHODS
-from edgezoo.convert.int8.tensorrt import VERSIONS
-from edgezoo.convert.recipe import QuantisationRecipe
-from edgezoo.convert.search import Search, Trial
 from edgezoo.errors import RequestError, UnknownName
 from edgezoo.measure.gate import LEAST, Judgement
 from edgezoo.measure.race import MARGIN
+from edgezoo.reduce.int8.calibrate import METHODS
+from edgezoo.reduce.int8.tensorrt import VERSIONS
+from edgezoo.reduce.recipe import QuantisationRecipe
+from edgezoo.reduce.search import Search, Trial
 
 IMAGES = 40
 """To calibrate with, where there are as many."""

@@ -10,8 +10,8 @@ import importlib
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Protocol, cast
 
-from edgezoo.convert.int8.wiring import Ranges
 from edgezoo.errors import UnknownName
+from edgezoo.reduce.int8.wiring import Ranges
 
 if TYPE_CHECKING:
     import onnx
@@ -38,12 +38,12 @@ def emitter(target: str) -> Emitter:
     """The emitter for a runtime. Raises UnknownName."""
     if target not in TARGETS:
         raise UnknownName("target of int8", target, TARGETS)
-    return cast(Emitter, importlib.import_module(f"edgezoo.convert.int8.{target}"))
+    return cast(Emitter, importlib.import_module(f"edgezoo.reduce.int8.{target}"))
 
 
 def readable(model: onnx.ModelProto) -> dict[str, str]:
     """What people call the weighted nodes: by the checkpoint's name of their weights where the graph still has it."""
-    from edgezoo.convert.int8.wiring import Wiring
+    from edgezoo.reduce.int8.wiring import Wiring
 
     found = {}
     for name, node in Wiring(model).weighted.items():

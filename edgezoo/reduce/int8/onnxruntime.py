@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from edgezoo.convert.int8.images import take_bytes
-from edgezoo.convert.int8.wiring import Grid, Ranges, Wiring, attribute, but_for, range_of, unsigned_grid
+from edgezoo.reduce.int8.images import take_bytes
+from edgezoo.reduce.int8.wiring import Grid, Ranges, Wiring, attribute, but_for, range_of, unsigned_grid
 
 if TYPE_CHECKING:
     import onnx
@@ -24,6 +24,7 @@ _COMPUTES = frozenset({"Add", "AveragePool", "Concat", "GlobalAveragePool", "Lea
 _SIXTHS = frozenset({"HardSigmoid", "HardSwish"})
 
 _RELU6 = "/relu6"  # how the name of an Add ends that is relu6(x + 3)
+_POOLED = "/pooled"  # how that of a mean ends that still has its axes
 _SIX = unsigned_grid(0.0, 6.0)
 _SIXTHS_OF_SIX = Grid(_SIX.scale / 6, 0, signed=False)
 _SIGMOID = unsigned_grid(0.0, 1.0)  # with the one itself, which a large x is multiplied by
@@ -91,7 +92,7 @@ def _rewritten(wiring: Wiring, left: Collection[str]) -> Wiring:
             if node.op_type == "HardSwish":
                 nodes.append(helper.make_node("Mul", [x, shifted], [out], name=node.name))
         elif node.op_type == "ReduceMean" and _is_global(wiring, node):
-            pooled = out if attribute(node, "keepdims", 1) else f"{out}/pooled"
+            pooled = out if attribute(node, "keepdims", 1) else f"{out}{_POOLED}"
             nodes.append(helper.make_node("GlobalAveragePool", [x], [pooled], name=node.name))
             if pooled != out:
                 nodes.append(helper.make_node("Flatten", [pooled], [out], name=f"{node.name}/flat"))
@@ -193,7 +194,7 @@ class _Placement:
             return self._grid(node.input[0])
         if node is not None and node.op_type == "Sigmoid":
             return _SIGMOID
-        low, high = range_of(self.ranges, name)
+        low, high = range_of(self.ranges, name.removesuffix(_POOLED))
         return unsigned_grid(max(low, self._lowest(name)), high)
 
     def _lowest(self, name: str) -> float:

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from edgezoo import records
-from edgezoo.convert.int8 import TARGETS
-from edgezoo.convert.int8.calibrate import METHODS
-from edgezoo.convert.int8.tensorrt import VERSIONS
 from edgezoo.errors import ConvertError, UnknownName, nearest
+from edgezoo.reduce.int8 import TARGETS
+from edgezoo.reduce.int8.calibrate import METHODS
+from edgezoo.reduce.int8.tensorrt import VERSIONS
 
 _HEAD = """\
 # Makes {name} of {model} again:

@@ -12,19 +12,20 @@ from typing import Any
 
 from edgezoo import graphs
 from edgezoo.bundle import Artifact, Bundle
-from edgezoo.convert import calibration, write
-from edgezoo.convert.calibration import Calibration
-from edgezoo.convert.half import half
-from edgezoo.convert.recipe import QuantisationRecipe, check_layers
-from edgezoo.convert.regions import plain
-from edgezoo.convert.search import SAMPLES, Search, Subject, Tell, Trial, run_each, search
-from edgezoo.convert.terms import Outcome, Terms
+from edgezoo.convert import write
 from edgezoo.engine import Engine
 from edgezoo.errors import ConvertError, MissingDependency
 from edgezoo.imagesets import Drawn
 from edgezoo.machine import machine
 from edgezoo.measure.gate import Exam, examine, judge
 from edgezoo.measure.race import race
+from edgezoo.reduce import calibration
+from edgezoo.reduce.calibration import Calibration
+from edgezoo.reduce.half import half
+from edgezoo.reduce.recipe import QuantisationRecipe, check_layers
+from edgezoo.reduce.regions import plain
+from edgezoo.reduce.search import SAMPLES, Search, Subject, Tell, Trial, run_each, search
+from edgezoo.reduce.terms import Outcome, Terms
 from edgezoo.tasks import task
 
 LOOKS = 5

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from edgezoo.convert.regions import QUANTISERS, plain, regions
 from edgezoo.errors import ConvertError, UnknownName
+from edgezoo.reduce.regions import QUANTISERS, plain, regions
 
 if TYPE_CHECKING:
     import onnx

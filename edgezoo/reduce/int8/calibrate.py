@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from edgezoo.convert.int8.histogram import Histogram
-from edgezoo.convert.int8.wiring import Ranges
 from edgezoo.errors import ConvertError
 from edgezoo.frame import Image
 from edgezoo.optional import require
+from edgezoo.reduce.int8.histogram import Histogram
+from edgezoo.reduce.int8.wiring import Ranges
 
 if TYPE_CHECKING:
     import onnx

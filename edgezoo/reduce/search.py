@@ -17,10 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from edgezoo.backends import Arrays, Backend, open_backend
-from edgezoo.convert.int8 import emitter, readable
-from edgezoo.convert.int8.wiring import Ranges
 from edgezoo.engine import DOOR
 from edgezoo.frame import Image
+from edgezoo.reduce.int8 import emitter, readable
+from edgezoo.reduce.int8.wiring import Ranges
 
 if TYPE_CHECKING:
     import onnx

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING
 
 from edgezoo import imagesets
 from edgezoo.bundle import Bundle, Manifest
-from edgezoo.convert import reuse
-from edgezoo.convert.int8 import tensors
-from edgezoo.convert.int8.calibrate import calibrate
-from edgezoo.convert.int8.wiring import Ranges
 from edgezoo.errors import ConvertError, DataError, RequestError
 from edgezoo.imagesets import Drawn
 from edgezoo.measure import coco, labelled
 from edgezoo.measure.gate import LEAST
+from edgezoo.reduce import reuse
+from edgezoo.reduce.int8 import tensors
+from edgezoo.reduce.int8.calibrate import calibrate
+from edgezoo.reduce.int8.wiring import Ranges
 
 if TYPE_CHECKING:
     import onnx

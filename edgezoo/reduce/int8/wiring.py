@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from edgezoo.convert.regions import plain, regions
 from edgezoo.errors import ConvertError, UnknownName
+from edgezoo.reduce.regions import plain, regions
 
 if TYPE_CHECKING:
     import onnx
@@ -185,10 +185,11 @@ class Wiring:
         self._after.append((node, 1, self.add("DequantizeLinear", [stored, step, zero], f"{base}/real", axis=axis)))
 
     def _rounded(self, scales: Any) -> Any:
-        """Scales as float32, but of the values that float16 has in full precision where that is wanted."""
+        """Scales as float32; where that is wanted, the next larger ones that float16 has."""
         if not self._half_scales:
             return scales
-        return np.maximum(scales.astype(np.float16), np.finfo(np.float16).tiny).astype(np.float32)
+        near = scales.astype(np.float16)
+        return np.where(near < scales, np.nextafter(near, np.float16(np.inf)), near).astype(np.float32)
 
     def _quantise_bias(
         self, node: onnx.NodeProto, scales: npt.NDArray[np.float32], scale: float

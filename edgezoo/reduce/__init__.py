@@ -10,11 +10,11 @@ from typing import Any
 
 from edgezoo.bundle import Artifact, Bundle
 from edgezoo.convert import write
-from edgezoo.convert.candidates import Workshop
-from edgezoo.convert.picture import picture
-from edgezoo.convert.search import Tell
-from edgezoo.convert.terms import Outcome, Terms
 from edgezoo.errors import BackendError, UnknownName
+from edgezoo.reduce.candidates import Workshop
+from edgezoo.reduce.picture import picture
+from edgezoo.reduce.search import Tell
+from edgezoo.reduce.terms import Outcome, Terms
 
 _INT8 = ("int8-onnxruntime", "int8-openvino", "int8-tensorrt")
 NAMES = ("fp16", "bf16-openvino", *_INT8)
