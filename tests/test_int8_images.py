@@ -124,6 +124,10 @@ def transposed(net: Small) -> str:
     return net.conv(net.conv("pixels", 16, op="ConvTranspose"), 16)
 
 
+def a_matrix(net: Small) -> str:
+    return net.conv(net.add("MatMul", "pixels", net.constant(net.random.normal(size=(SIDE, SIDE)) / 100)), 16)
+
+
 def focus(net: Small) -> str:
     """The four pixels of each square side by side, as YOLOX begins."""
     ends = [net.ints(place) for place in (SIDE, 3)]
@@ -176,6 +180,7 @@ def a_scale_before_the_mean(net: Small) -> str:
     [
         depthwise,
         transposed,
+        a_matrix,
         focus,
         two_layers,
         pixels_again,

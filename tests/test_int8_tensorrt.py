@@ -93,11 +93,36 @@ def test_types_are_those_that_the_version_reads(version: Version) -> None:
 def test_graphs_of_any_opset(opset: int, version: Version) -> None:
     net = Small()
     x = net.conv(net.conv("pixels", 16, act="Silu"), 16, act="Relu")
+    if opset < 18:
+        mean = net.add("ReduceMean", x, axes=[2, 3])
+    else:
+        mean = net.add("ReduceMean", x, net.ints(2, 3), noop_with_empty_axes=0)
+    x = net.add("Mul", x, net.conv(mean, 16, kernel=1, act="Sigmoid"))
     up = net.add("Resize", net.conv(x, 16, act="Relu"), net.constant([]), net.constant([1, 1, 2, 2]), mode="nearest")
-    of = measured(net.finished(net.conv(up, 16), opset=opset))
+    graph = net.finished(net.conv(up, 16), opset=opset)
+    graph.ir_version = 10
+    of = measured(graph)
     model = emitted(of, version)
     onnx.checker.check_model(model, full_check=True)
     assert breaches(model, version) == []
+    assert model.ir_version == (8 if version == "8.6" else 10)
+    assert decibels(of.answers, answers(model, of.images)) > 25
+
+
+def test_half_scales_are_those_that_the_weights_were_stored_with() -> None:
+    def build(net: Small) -> str:
+        x = net.conv("pixels", 16, act="Relu")
+        quiet = net.conv(x, 16, kernel=1, weights=net.constant(net.random.normal(size=(16, 16, 1, 1)) * 1e-4))
+        return net.conv(net.add("Mul", quiet, net.constant(1e3)), 16)
+
+    of = built(build)
+    model = emitted(of)
+    found = {each.name: numpy_helper.to_array(each) for each in model.graph.initializer}
+    name = quantised(model)[0]
+    weights = next(node.input[1] for node in of.model.graph.node if node.name == name)
+    steps = found[f"{name}/weights/scale/half"].astype(np.float64).reshape(-1, 1, 1, 1)
+    wanted = numpy_helper.to_array(next(each for each in of.model.graph.initializer if each.name == weights))
+    assert (np.abs(found[f"{name}/weights/bytes"] * steps - wanted) < 0.501 * steps).all()
     assert decibels(of.answers, answers(model, of.images)) > 25
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 VERSIONS = ("8.6", "10", "11")
 THIN = 16
 """Convolutions of fewer channels lose in INT8 more than they win."""
-_OLD_OPSET = 17  # the newest that the parser of 8.6 reads
+_OLD_OPSET, _OLD_IR = 17, 8  # the newest that the parser of 8.6 reads
 
 
 def tensors(model: onnx.ModelProto) -> list[str]:
@@ -94,12 +94,10 @@ def _skip(wiring: Wiring, node: onnx.NodeProto, integer: Collection[str]) -> int
 
 def _old(graph: onnx.ModelProto) -> onnx.ModelProto:
     """The graph in the opset that TensorRT 8.6 reads. Raises ConvertError."""
-    if opset_of(graph) <= _OLD_OPSET:
-        return graph
-    old = in_opset(graph, _OLD_OPSET)
+    old = in_opset(graph, _OLD_OPSET) if opset_of(graph) > _OLD_OPSET else graph
     for node in old.graph.node:  # left behind by the converter, though no opset so old knows it
         kept = [each for each in node.attribute if each.name != "noop_with_empty_axes"]
         del node.attribute[:]
         node.attribute.extend(kept)
-    old.ir_version = min(old.ir_version, 8)
+    old.ir_version = min(old.ir_version, _OLD_IR)
     return old
