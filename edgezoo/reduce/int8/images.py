@@ -97,4 +97,4 @@ def _of_channels(constant: npt.NDArray[Any] | None, laid_out: bool) -> npt.NDArr
     axis = -3 if laid_out else -1
     if constant is None or constant.size != (constant.shape[axis] if constant.ndim >= -axis else 1):
         return None
-    return np.broadcast_to(constant.reshape(-1), 3).astype(np.float64) if constant.size in (1, 3) else None
+    return np.broadcast_to(constant.reshape(-1), 3).astype(np.float64)
