@@ -24,7 +24,9 @@ from edgezoo.tasks import Outputs
 
 _DECIMALS = {"scores": 6, "boxes": 3}  # a hundredth of what is tolerated, and noise that need not be stored
 
-_OURS = re.compile(rf"{re.escape(MANIFEST)}|golden\.npz|NOTICE|model\.[\w.-]+\.onnx|int8-(onnxruntime|openvino|tensorrt)\.(toml|svg)")
+_OURS = re.compile(
+    rf"{re.escape(MANIFEST)}|golden\.npz|NOTICE|model\.[\w.-]+\.onnx|int8-(onnxruntime|openvino|tensorrt)\.(toml|svg)"
+)
 
 
 def check_target(folder: Path, name: str) -> None:
