@@ -49,5 +49,5 @@ def readable(model: onnx.ModelProto) -> dict[str, str]:
     for name, node in Wiring(model).weighted.items():
         weights = node.input[1].removeprefix("net/").removesuffix(".weight")
         found[name] = weights if weights != node.input[1].removeprefix("net/") else name.removeprefix("net/")
-    taken = list(found.values())
-    return {name: text if taken.count(text) == 1 else name for name, text in found.items()}
+    taken = [*found.values(), *found]  # what is not unique is called by its node's name
+    return {name: text if taken.count(text) == 1 + (text == name) else name for name, text in found.items()}

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def tensors(model: onnx.ModelProto) -> list[str]:
     """Those whose ranges `emit` asks for."""
     wiring = Wiring(model)
-    return [*dict.fromkeys(node.input[place] for node, place in sites(wiring, wiring.layers))]
+    return [*dict.fromkeys(source for _, _, source in sites(wiring, wiring.layers))]
 
 
 def layers(model: onnx.ModelProto) -> list[str]:
@@ -30,20 +30,26 @@ def emit(model: onnx.ModelProto, ranges: Ranges, floats: Collection[str]) -> onn
     """`model` with the weighted nodes in integers, but for `floats`. Raises ConvertError, UnknownName."""
     wiring = Wiring(model)
     integer = but_for(wiring.layers, floats)
-    for node, place in sites(wiring, integer):
-        name = node.input[place]
-        wiring.read(node, place, name, unsigned_grid(*range_of(ranges, name)))
+    for node, place, source in sites(wiring, integer):
+        wiring.read(node, place, node.input[place], unsigned_grid(*range_of(ranges, source)))
     for name in integer:
         wiring.quantise_weights(wiring.weighted[name])
     return wiring.finish()
 
 
-def sites(wiring: Wiring, integer: Collection[str]) -> list[tuple[onnx.NodeProto, int]]:
-    """The inputs that are read as bytes: what is multiplied by weights, and what is added to such a product."""
+def sites(wiring: Wiring, integer: Collection[str]) -> list[tuple[onnx.NodeProto, int, str]]:
+    """The inputs that are read as bytes, each with the tensor whose range they take.
+
+    They are what is multiplied by weights, what is added to such a product, and what a pool picks its maxima from for
+    one: picking bytes is cheaper, and picks the same.
+    """
     found = []
     for node in wiring.network:
         if node.name in integer:
-            found.append((node, 0))
+            found.append((node, 0, node.input[0]))
+            before = wiring.producer.get(node.input[0])
+            if before is not None and before.op_type == "MaxPool":
+                found.append((before, 0, node.input[0]))
         elif wiring.is_residual(node) and any(wiring.behind(name, integer) for name in node.input):
-            found += [(node, 0), (node, 1)]
+            found += [(node, place, node.input[place]) for place in range(2)]
     return found
