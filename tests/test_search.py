@@ -279,9 +279,9 @@ BOXES = np.array([[[0.0, 0, 10, 20], [0, 0, 10, 20]]])
         (np.add(SCORES, [[[0, 0.5], [0, 0]]]), BOXES, 1.0),
         (
             SCORES,
-            np.add(BOXES, [[[4, 0, 0, 0], [0, 0, 0, 0]]]),
-            0.2**2 / 4,
-        ),  # a fifth of the longer side at one of four corners
+            np.add(BOXES, [[[0.4, 0, 0, 0], [0, 0, 0, 0]]]),
+            0.4**2 / 4,
+        ),  # two of the five hundredths of the longer side that lose a box, at one of four sides
         (SCORES, np.add(BOXES, [[[0, 0, 0, 0], [99, 99, 99, 99]]]), 0.0),  # nothing is found there
         (SCORES, BOXES + 1000, 1.0),  # no box is worse than a lost one
         (SCORES * np.nan, BOXES, math.inf),
