@@ -556,6 +556,28 @@ def test_a_model_s_name_where_its_bundle_lies(call: Call, here: Path, monkeypatc
     assert converted == 3 * ["colors"]
 
 
+def test_fp32_made_again_keeps_what_was_made_of_the_same_graph(call: Call, here: Path) -> None:
+    card = here / "cards" / "classifier" / "colors.toml"
+    assert call("bundle", *INT8, "--precision", "int8-onnxruntime,fp16", "--data", "data/classifier", *QUICK).code == 0
+    before = contents(here / "bundle")
+    assert call(card, "-o", "bundle")[::2] == (0, "")
+    assert [artifact.name for artifact in Bundle.open("bundle").manifest.artifacts] == [
+        "fp32", "int8-onnxruntime", "fp16",
+    ]  # fmt: skip
+    assert contents(here / "bundle").keys() == before.keys()
+    again = Bundle.open("bundle").artifact("int8")
+    assert again.recipe
+    assert again.picture
+
+    said = call(card, "-o", "bundle", "--batch", "2")
+    assert said.code == 0
+    assert said.err == (
+        "int8-onnxruntime, fp16: made of another fp32 graph than this one, and gone; to make again: "
+        f"edgezoo convert {card} --precision fp32,int8-onnxruntime,fp16\n"
+    )
+    assert sorted(contents(here / "bundle")) == ["NOTICE", "bundle.json", "golden.npz", "model.fp32.onnx"]
+
+
 # While it goes on.
 
 

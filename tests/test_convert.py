@@ -784,6 +784,45 @@ def test_a_damaged_older_bundle_is_replaced(tmp_path: Path) -> None:
     assert (convert(card, tmp_path / "out").folder / "NOTICE").read_text() != "changed"
 
 
+def test_a_folder_that_cannot_be_replaced_is_told_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = graphs.card_of("squares", tmp_path / "card", RECIPE)
+    out = convert(card, tmp_path / "out").folder
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)
+    before, steps = contents(tmp_path), []
+
+    def refused(folder: Path | str) -> str:
+        with pytest.raises(ConvertError) as caught:
+            convert(card, folder, step=steps.append)
+        return str(caught.value)
+
+    with monkeypatch.context() as patch:
+        patch.chdir(out)
+        says = "expected another working directory, got the bundle's own, which is replaced as a whole; try: cd "
+        assert refused(".").startswith(f".: {says}")
+        assert refused(out).endswith(f"{says}{tmp_path}, and then out in its place")
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "is_mount", lambda self: True)
+        assert "got a mount point, which cannot be replaced; try another -o" in refused(out)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "access", lambda path, mode: path != tmp_path)
+        assert f"expected a folder to write to, got {tmp_path}, where none can be" in refused(tmp_path / "new" / "er")
+    assert "expected a folder to write to, got " in refused(tmp_path / "card" / "squares.toml" / "out")
+    assert "expected a" in refused(loop / "out")
+    assert (steps, contents(tmp_path)) == ([], before)
+
+
+def test_a_link_leads_to_what_is_replaced(tmp_path: Path) -> None:
+    card = graphs.card_of("squares", tmp_path / "card", RECIPE)
+    (tmp_path / "link").symlink_to(tmp_path / "far" / "away")
+    for _ in ("new", "older"):
+        assert convert(card, tmp_path / "link").manifest.name == "squares"
+        assert (tmp_path / "link").is_symlink()
+        assert [path.name for path in (tmp_path / "far").iterdir()] == ["away"]
+
+
 @pytest.mark.parametrize("older", [False, True])
 @pytest.mark.parametrize("when", range(4))
 def test_an_interruption_leaves_nothing(tmp_path: Path, older: bool, when: int) -> None:
@@ -839,7 +878,7 @@ def test_a_write_that_fails_leaves_nothing(
 def test_a_place_where_nothing_can_be_written(tmp_path: Path) -> None:
     card = graphs.card_of("squares", tmp_path / "card", RECIPE)
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(ConvertError, match="could not write the bundle: "):
+    with pytest.raises(ConvertError, match="expected a folder to write to, got .*/file, where none can be"):
         convert(card, tmp_path / "file" / "out")
 
 

@@ -521,6 +521,65 @@ def test_a_bundle_that_changes_meanwhile_is_not_copied(bundle: Bundle, data: dic
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.parametrize(
+    ("theirs", "asked"),
+    [("model.fp16.onnx", "fp16"), ("int8-openvino.toml", "int8"), ("int8-onnxruntime.svg", "int8-onnxruntime")],
+)
+@pytest.mark.parametrize("whose", ["artifact", "notice"])
+def test_another_artifact_s_file_is_not_written_over(bundle: Bundle, theirs: str, asked: str, whose: str) -> None:
+    manifest = bundle.manifest
+    if whose == "artifact":
+        (bundle.folder / theirs).write_bytes((bundle.folder / "model.fp32.onnx").read_bytes())
+        mine = dataclasses.replace(bundle.artifact(), file=theirs, target="mine")
+        manifest = dataclasses.replace(manifest, artifacts=(*manifest.artifacts, mine))
+    else:
+        (bundle.folder / "NOTICE").rename(bundle.folder / theirs)
+        manifest = dataclasses.replace(manifest, notice=dataclasses.replace(manifest.notice, file=theirs))
+    write.add_manifest(bundle.folder, manifest)
+    before = contents(bundle.folder)
+    with pytest.raises(
+        ConvertError, match=f"expected {theirs} to be free for .*, got it as (fp32-mine|another)'s; con"
+    ):
+        reduce(Bundle.open(bundle.folder), [asked], Terms(source="no images are looked for"))
+    assert contents(bundle.folder) == before
+
+
+def test_what_was_written_is_whole_before_it_takes_the_place(
+    bundle: Bundle, data: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = contents(tmp_path)
+    real = write.add_manifest
+
+    def damaging(folder: Path, manifest: Any) -> None:
+        (folder / "NOTICE").write_text("damaged")
+        real(folder, manifest)
+
+    monkeypatch.setattr(write, "add_manifest", damaging)
+    with pytest.raises(BundleError, match="NOTICE: its SHA-256 is not the one"):
+        reduce(bundle, ["fp16"], Terms(data=data["classifier"], methods=QUICK))
+    assert contents(tmp_path) == before
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_what_another_added_meanwhile_is_not_lost(bundle: Bundle, data: dict[str, Path], when: str) -> None:
+    def other(text: str = "writing the bundle", done: int = 0, total: int = 0) -> None:
+        if text == "writing the bundle":
+            manifest = dataclasses.replace(bundle.manifest, title="changed by another")
+            write.add_manifest(bundle.folder, manifest)
+
+    if when == "before":
+        other()
+    with pytest.raises(ConvertError, match="expected the bundle as it was opened, got one that was changed meanwhile"):
+        reduce(bundle, ["fp16"], Terms(data=data["classifier"], methods=QUICK), tell=other)
+    assert Bundle.open(bundle.folder).manifest.title == "changed by another"
+
+
+def test_ranges_have_a_place_before_they_are_made(bundle: Bundle, tmp_path: Path) -> None:
+    terms = Terms(source="no images are looked for", methods=QUICK, ranges=tmp_path / "gone" / "r.json")
+    with pytest.raises(ConvertError, match=r"r\.json: expected a folder that is there, got none; make .*gone first"):
+        reduce(bundle, ["int8-onnxruntime"], terms)
+
+
 # Images: those that calibration saw are never judged by.
 
 

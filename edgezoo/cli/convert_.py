@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +13,7 @@ from edgezoo.bundle import Bundle, is_bundle
 from edgezoo.cards import names as zoo_names
 from edgezoo.cards import read_card
 from edgezoo.cli import options, reduced, show
-from edgezoo.errors import RequestError
+from edgezoo.errors import BundleError, RequestError
 
 if TYPE_CHECKING:
     from edgezoo.reduce.terms import Outcome
@@ -49,7 +51,9 @@ def run(args: argparse.Namespace) -> int:
     else:
         if args.allow and not args.model.endswith(".onnx"):
             read_card(args.model).check_allowed(args.allow)
+        before = _lower(_out(args))
         bundle = _converted(args)
+        _tell_of_gone([name for name in before if name not in (*names, *_lower(bundle.folder))], args.model)
         if not args.json:
             _tell(bundle)
     outcomes: list[Outcome] = []
@@ -101,7 +105,7 @@ def _converted(args: argparse.Namespace) -> Bundle:
     with show.steps() as (step, tell):
         return convert(
             args.model,
-            args.out or Path(Path(args.model).stem),
+            _out(args),
             weights=args.weights,
             labels=args.labels,
             size_wh=args.size,
@@ -110,6 +114,24 @@ def _converted(args: argparse.Namespace) -> Bundle:
             step=step,
             progress=tell,
         )
+
+
+def _out(args: argparse.Namespace) -> Path:
+    return args.out or Path(Path(args.model).stem)
+
+
+def _lower(folder: Path) -> list[str]:
+    """The lower precisions of a bundle that is there and whole."""
+    with suppress(BundleError):
+        return [artifact.name for artifact in Bundle.open(folder).manifest.artifacts if artifact.name != "fp32"]
+    return []
+
+
+def _tell_of_gone(names: Sequence[str], model: str) -> None:
+    if names:
+        made = f"{', '.join(names)}: made of another fp32 graph than this one, and gone"
+        again = f"edgezoo convert {shlex.quote(model)} --precision fp32,{','.join(names)}"
+        show.err.print(f"[yellow]{show.plain(made)}[/]; to make again: {show.plain(again)}", soft_wrap=True)
 
 
 def _to_dict(bundle: Bundle, outcomes: Sequence[Outcome]) -> dict[str, Any]:

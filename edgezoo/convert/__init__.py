@@ -45,7 +45,8 @@ def convert(
     `weights`: a checkpoint (`.pth`, `.safetensors`) or an `.onnx` of the user's own instead of the official one.
     `batch`: a number, `dynamic`, or None for any size where that can be proved and else the graph's own.
     `images`: photos to measure the agreement on, instead of seeded scenes. `prefer_onnx`: take the official `.onnx`,
-    where there is one, and need no torch. `step` is told what begins.
+    where there is one, and need no torch. `step` is told what begins. Lower precisions that an older bundle in `out`
+    has are kept where the fp32 graph is the very same; of another one they are void and go.
 
     Raises RequestError, CardError, WeightsError, ConvertError, BackendError, MissingDependency; then nothing was
     written.
@@ -170,6 +171,8 @@ def _write(
             tools=write.versions(makers),
             source=trial.raw.source,
         )
+        there = write.older(out, card.name)
+        kept = _of_this_graph(there, artifact, trial.recipe) if there else []
         manifest = Manifest(
             format=FORMAT,
             name=card.name,
@@ -180,11 +183,21 @@ def _write(
             licence=card.licence,
             origin=card.origin,
             batch=batch,
-            artifacts=(artifact,),
+            artifacts=(artifact, *kept),
             golden=write.add_golden(folder, trial.pictures[:GOLDEN], trial.references[:GOLDEN], trial.recipe),
             notice=write.add_notice(folder, card),
         )
+        if there:
+            write.add_files_of(folder, there, kept)
         write.add_manifest(folder, manifest)
+
+
+def _of_this_graph(there: Bundle, fp32: Artifact, recipe: Preprocess) -> list[Artifact]:
+    """Lower precisions of a bundle that were made of this fp32 graph, and judged against it."""
+    same = any(each.name == "fp32" and each.sha256 == fp32.sha256 for each in there.manifest.artifacts)
+    return [
+        each for each in there.manifest.artifacts if same and there.manifest.input == recipe and each.name != "fp32"
+    ]
 
 
 def _class_names(card: Card, labels: str | Path | None, *, classes: int) -> tuple[str, ...]:

@@ -6,16 +6,17 @@ import hashlib
 import importlib.metadata
 import os
 import re
+import shlex
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from edgezoo.bundle import MANIFEST, Bundle, HashedFile, Manifest, is_bundle
+from edgezoo.bundle import MANIFEST, Artifact, Bundle, HashedFile, Manifest, is_bundle
 from edgezoo.cards import Card
 from edgezoo.errors import BundleError, ConvertError
 from edgezoo.frame import Image
@@ -30,7 +31,12 @@ _OURS = re.compile(
 
 
 def check_target(folder: Path, name: str) -> None:
-    """ConvertError where writing the bundle would destroy something that is not an older conversion of it."""
+    """ConvertError where the bundle cannot be written, or would destroy what is not an older conversion of it."""
+    _check_content(folder, name)
+    _check_replaceable(folder)
+
+
+def _check_content(folder: Path, name: str) -> None:
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
     if not folder.is_dir() or not is_bundle(folder):
@@ -48,14 +54,50 @@ def check_target(folder: Path, name: str) -> None:
             raise ConvertError(f"{folder}: holds a bundle of {there}; choose another -o, or remove it first")
 
 
+def _check_replaceable(folder: Path) -> None:
+    """ConvertError where a folder could be made but not put in its place: told before the work, not after it."""
+    try:
+        final = folder.resolve()
+        where = shlex.quote(str(final.parent))
+        if Path.cwd().is_relative_to(final):
+            raise ConvertError(
+                f"{folder}: expected another working directory, got the bundle's own, which is replaced as a whole; "
+                f"try: cd {where}, and then {shlex.quote(final.name)} in its place"
+            )
+        if final.is_mount():
+            raise ConvertError(
+                f"{folder}: expected a folder, got a mount point, which cannot be replaced; try another -o"
+            )
+        near = next(parent for parent in final.parents if parent.exists())
+        if not near.is_dir() or not os.access(near, os.W_OK | os.X_OK):
+            raise ConvertError(
+                f"{folder}: expected a folder to write to, got {near}, where none can be; choose another -o"
+            )
+    except (OSError, RuntimeError) as error:  # a circle of links
+        raise ConvertError(f"{folder}: expected a place to write to: {error}; choose another -o") from None
+
+
+def older(folder: Path, name: str) -> Bundle | None:
+    """The bundle of that name that is there and whole."""
+    with suppress(BundleError):
+        there = Bundle.open(folder)
+        return there if there.manifest.name == name else None
+    return None
+
+
 @contextmanager
 def new_folder(final: Path) -> Iterator[Path]:
-    """A folder to fill, which becomes `final` at the end, in place of an older one; removed if anything is raised."""
+    """A folder to fill with a bundle, which becomes `final` at the end, in place of an older one.
+
+    It is removed if anything is raised. Raises ConvertError, and BundleError where what was filled in is not whole.
+    """
+    final = final.resolve()  # the place that a link leads to, not the link
     try:
         final.parent.mkdir(parents=True, exist_ok=True)
         part = Path(tempfile.mkdtemp(prefix=f".{final.name}.", suffix=".part", dir=final.parent))
         try:
             yield part
+            Bundle.open(part)
             part.chmod(0o755)
             if final.exists():
                 _replace(final, part)
@@ -91,6 +133,15 @@ def add_file(folder: Path, name: str, data: bytes) -> HashedFile:
         file.flush()
         os.fsync(file.fileno())
     return HashedFile(file=name, sha256=hashlib.sha256(data).hexdigest())
+
+
+def add_files_of(folder: Path, bundle: Bundle, artifacts: Iterable[Artifact]) -> None:
+    """Copy what belongs to some artifacts of another bundle, but what is there: two artifacts may be of one file."""
+    for artifact in artifacts:
+        entries: list[Artifact | HashedFile | None] = [artifact, artifact.recipe, artifact.picture]
+        for entry in entries:
+            if entry is not None and not (folder / entry.file).exists():
+                add_file(folder, entry.file, bundle.read_bytes(entry))
 
 
 def add_golden(folder: Path, images: Sequence[Image], references: Sequence[Outputs], recipe: Preprocess) -> HashedFile:

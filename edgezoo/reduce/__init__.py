@@ -8,9 +8,9 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from edgezoo.bundle import Artifact, Bundle
+from edgezoo.bundle import Artifact, Bundle, digest_of
 from edgezoo.convert import write
-from edgezoo.errors import BackendError, UnknownName
+from edgezoo.errors import BackendError, ConvertError, UnknownName
 from edgezoo.reduce.candidates import Workshop
 from edgezoo.reduce.picture import picture
 from edgezoo.reduce.search import Tell
@@ -65,6 +65,9 @@ def reduce(
     check_possible(names)
     out = bundle.folder if out is None else Path(out)
     write.check_target(out, bundle.manifest.name)
+    _check_files(bundle, names)
+    _check_ranges(terms)
+    _check_unchanged(bundle, out)
     calibrates = any(name != "bf16-openvino" for name in names)
     with closing(Workshop(bundle, terms, tell, calibrates=calibrates)) as shop:
         outcomes = [shop.make(name) for name in names]
@@ -82,14 +85,49 @@ def _write(shop: Workshop, out: Path, outcomes: Sequence[Outcome]) -> None:
     made = {outcome.name for outcome in outcomes if outcome.artifact is not None}
     kept = [artifact for artifact in manifest.artifacts if artifact.name not in made]
     with write.new_folder(out) as folder:
-        for entry in dataclasses.replace(manifest, artifacts=tuple(kept)).files:
-            if not (folder / entry.file).exists():  # two artifacts may be of one file
-                write.add_file(folder, entry.file, bundle.read_bytes(entry))
+        write.add_files_of(folder, bundle, kept)
+        for entry in (manifest.golden, manifest.notice):
+            write.add_file(folder, entry.file, bundle.read_bytes(entry))
         for outcome in outcomes:
             if outcome.artifact is not None:
                 outcome.artifact = _add(folder, shop, outcome, outcome.artifact)
         added = [outcome.artifact for outcome in outcomes if outcome.artifact is not None]
         write.add_manifest(folder, dataclasses.replace(manifest, artifacts=(*kept, *added)))
+        _check_unchanged(bundle, out)
+
+
+def _check_files(bundle: Bundle, names: Sequence[str]) -> None:
+    """ConvertError where a file that is to be written is another artifact's, or no artifact's."""
+    manifest = bundle.manifest
+    for name in names:
+        ours = {f"{name}.toml", f"{name}.svg"} | ({f"model.{name}.onnx"} if name != "bf16-openvino" else set())
+        others = tuple(artifact for artifact in manifest.artifacts if artifact.name != name)
+        for entry in dataclasses.replace(manifest, artifacts=others).files:
+            if entry.file in ours:
+                whose = f"{entry.name}'s" if isinstance(entry, Artifact) else "another's"
+                raise ConvertError(
+                    f"{bundle.folder}: expected {entry.file} to be free for {name}, got it as {whose}; "
+                    "convert the model again"
+                )
+
+
+def _check_ranges(terms: Terms) -> None:
+    """ConvertError where the calibration could not be kept: told before it is made."""
+    if terms.ranges is not None and not terms.ranges.parent.is_dir():
+        raise ConvertError(
+            f"{terms.ranges}: expected a folder that is there, got none; make {terms.ranges.parent} first"
+        )
+
+
+def _check_unchanged(bundle: Bundle, out: Path) -> None:
+    """ConvertError where the bundle is to be replaced and was changed since it was opened: that would be lost."""
+    if out.resolve() != bundle.folder.resolve():
+        return
+    now, then = (digest_of(dataclasses.asdict(each.manifest)) for each in (Bundle.open(out), bundle))
+    if now != then:
+        raise ConvertError(
+            f"{out}: expected the bundle as it was opened, got one that was changed meanwhile; try again"
+        )
 
 
 def _add(folder: Path, shop: Workshop, outcome: Outcome, artifact: Artifact) -> Artifact:
