@@ -163,8 +163,9 @@ def draw(what: str | Path, *, count: int, seed: int = 0, progress: Progress | No
     """`count` images of `what`, or all where there are fewer: one of each of `count` equal parts, which one by `seed`.
 
     `what` is the name of a set, a `.toml`, a folder, a pattern, an image or a video. A set's name is that set also
-    where a folder of the same name is: say `./coco` for the folder. Images are drawn from their names in natural
-    order; a video's frames from all that decode, and a video that is cut or damaged is refused.
+    where a folder of the same name is: say `./coco` for the folder. A folder without images is all that its folders
+    hold. Images are drawn from their names in natural order; a video's frames from all that decode, and a video that
+    is cut or damaged is refused.
 
     Raises RequestError, UnknownName, DataError (a file is not what its set says), SourceError, WeightsError.
     """
@@ -210,12 +211,26 @@ def _from_set(images: ImageSet, count: int, seed: int, progress: Progress | None
 
 def _from_files(text: str, count: int, seed: int) -> Drawn:
     try:
-        found = find_images(text)
+        found = _in_folders(text) or find_images(text)
     except SourceError:
         raise
     except OSError as error:
         raise SourceError(f"{text}: expected images: {error.strerror}") from None
     return draw_files(found, text, count=count, seed=seed)
+
+
+def _in_folders(text: str) -> list[str]:
+    """The images of the folders in a folder that has none itself, such as one a class; else none."""
+    home = Path(text)
+    if not home.is_dir() or any(path.name.lower().endswith(SUFFIXES) for path in home.iterdir()):
+        return []
+    return [
+        str(path)
+        for path in home.rglob("*")
+        if path.name.lower().endswith(SUFFIXES)
+        and not any(part.startswith(".") for part in path.relative_to(home).parts)
+        and path.is_file()
+    ]
 
 
 def draw_files(found: Sequence[str], source: str, *, count: int, seed: int = 0) -> Drawn:

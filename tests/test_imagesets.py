@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -129,6 +130,17 @@ def test_a_pattern_names_images_from_where_they_part(photos: Path, monkeypatch: 
     monkeypatch.chdir(photos)
     assert [*draw("a1*.png", count=1).hashes] == ["a18.png"]
     assert [*draw("**/[ab].png", count=1).hashes] == ["b.png"]
+
+
+def test_folders_in_a_folder_without_images(photos: Path, tmp_path: Path) -> None:
+    for folder in ("cat", "dog/small", ".hidden"):
+        shutil.copytree(photos, tmp_path / "classes" / folder)
+    drawn = draw(tmp_path / "classes", count=1000)
+    own = len(draw(photos, count=1000))
+    assert {name.rpartition("/")[0] for name in drawn.hashes} == {"cat", "dog/small"}
+    assert len(drawn) == 2 * own
+    shutil.copy(next(photos.iterdir()), tmp_path / "classes" / "one.png")
+    assert len(draw(tmp_path / "classes", count=1000)) == 1
 
 
 def test_one_photo(photos: Path) -> None:

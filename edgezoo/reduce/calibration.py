@@ -17,6 +17,7 @@ from edgezoo.reduce import reuse
 from edgezoo.reduce.int8 import tensors
 from edgezoo.reduce.int8.calibrate import calibrate
 from edgezoo.reduce.int8.wiring import Ranges
+from edgezoo.reduce.recipe import QuantisationRecipe
 
 if TYPE_CHECKING:
     import onnx
@@ -44,24 +45,41 @@ class Calibration:
         )
 
 
-def draw(source: str | None, data: Path | None, manifest: Manifest, *, count: int, seed: int) -> Drawn:
+def draw(
+    source: str | None,
+    data: Path | None,
+    manifest: Manifest,
+    *,
+    count: int,
+    seed: int,
+    recipe: QuantisationRecipe | None = None,
+) -> Drawn:
     """Images to calibrate with: of `source`; else of the set that bears the model's name; else half of `data` at most.
+
+    With a recipe: of `source`; else of the set that it names; else of `data`, as many as are asked for.
 
     Raises RequestError where there is none of these, and what `imagesets.draw` raises.
     """
-    if source is None and manifest.name in imagesets.names():
-        source = manifest.name
+    sets = imagesets.names()
+    if source is None:
+        named = manifest.name if recipe is None else recipe.calibration
+        source = named if named in sets else None
     if source is not None:
         return imagesets.draw(source, count=count, seed=seed)
     if data is not None:
         files = _files(data, manifest)
-        return imagesets.draw_files(files, str(data), count=min(count, max(1, len(files) // 2)), seed=seed)
+        most = len(files) if recipe else max(1, len(files) // 2)
+        return imagesets.draw_files(files, str(data), count=min(count, most), seed=seed)
+    if recipe is not None:
+        raise RequestError(
+            f"the recipe's calibration: expected {recipe.images} images of {recipe.calibration!r}, which is no set of "
+            "edgezoo's; give --calibration with them, or --data if they were drawn from labelled images"
+        )
     if len(manifest.labels) == COCO_CLASSES:
         return imagesets.draw(COCO_SET, count=count, seed=seed)
     raise RequestError(
         f"{manifest.name}: expected images to calibrate with and to judge by, got none; give --calibration with a "
-        f"folder, a video, a pattern or a set ({', '.join(imagesets.names())}), a hundred like those that the model "
-        "will see"
+        f"folder, a video, a pattern or a set ({', '.join(sets)}), a hundred like those that the model will see"
     )
 
 
@@ -72,6 +90,16 @@ def check_enough(drawn: Drawn) -> None:
         raise DataError(
             f"{drawn.title}: expected at least {LEAST} images to calibrate with, got {len(drawn)}{half}; "
             "give more with --calibration"
+        )
+
+
+def check_left(drawn: Drawn, others: Drawn) -> None:
+    """DataError where calibration took so many of the images that too few are left to judge by."""
+    left = len(set(others.hashes.values()) - set(drawn.hashes.values()))
+    if left < LEAST:
+        raise DataError(
+            f"{drawn.title}: expected at least {LEAST} images beside the {len(drawn)} to calibrate with, got {left}; "
+            "give --data with labelled images to judge by"
         )
 
 

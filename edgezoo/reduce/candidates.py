@@ -22,7 +22,7 @@ from edgezoo.measure.race import race
 from edgezoo.reduce import calibration
 from edgezoo.reduce.calibration import Calibration
 from edgezoo.reduce.half import half
-from edgezoo.reduce.recipe import QuantisationRecipe, check_layers
+from edgezoo.reduce.recipe import QuantisationRecipe, check_images, check_layers, check_weights, hash_of
 from edgezoo.reduce.regions import plain
 from edgezoo.reduce.search import SAMPLES, Search, Subject, Tell, Trial, run_each, search
 from edgezoo.reduce.terms import Outcome, Terms
@@ -44,6 +44,8 @@ class Workshop:
     def __init__(self, bundle: Bundle, terms: Terms, tell: Tell, *, calibrates: bool = True) -> None:
         """`calibrates`: whether any of the artifacts to be made does; else no image counts as seen."""
         self.bundle, self.terms, self._tell, self._calibrates = bundle, terms, tell, calibrates
+        if terms.recipe is not None:
+            check_weights(terms.recipe, bundle.artifact().sha256)
         self.graph = bundle.read_graph(bundle.artifact())
         self.model = plain(graphs.parse(self.graph))
         self.fp32 = Engine(bundle)
@@ -53,22 +55,31 @@ class Workshop:
 
     def _take(self, count: int) -> Drawn:
         self._tell("looking for images", 0, 0)
-        terms = self.terms
-        return calibration.draw(terms.source, terms.data, self.bundle.manifest, count=count, seed=terms.seed)
+        terms, recipe = self.terms, self.terms.recipe
+        seed = recipe.seed if recipe else terms.seed
+        return calibration.draw(terms.source, terms.data, self.bundle.manifest, count=count, seed=seed, recipe=recipe)
 
     @cached_property
     def others(self) -> Drawn | None:
         """Images to judge by where none are labelled; calibration may have seen some of them."""
-        return self._take(2 * self.terms.images) if self.terms.data is None else None
+        return self._take(2 * self._images) if self.terms.data is None else None
+
+    @property
+    def _images(self) -> int:
+        return self.terms.recipe.images if self.terms.recipe else self.terms.images
 
     @cached_property
     def drawn(self) -> Drawn:
-        """Images to calibrate with: no more than half of those that there are to judge by."""
-        count = self.terms.images
-        if self.others is not None:
+        """Images to calibrate with: a recipe's own, else no more than half of those that there are to judge by."""
+        recipe, count = self.terms.recipe, self._images
+        if self.others is not None and recipe is None:
             count = min(count, max(1, len(self.others) // 2))
         drawn = self._take(count)
+        if recipe is not None:
+            check_images(recipe, drawn)
         calibration.check_enough(drawn)
+        if self.others is not None:
+            calibration.check_left(drawn, self.others)
         return drawn
 
     @cached_property
@@ -270,6 +281,7 @@ class Workshop:
             calibration=drawn.title,
             images=len(drawn),
             seed=drawn.seed,
+            images_sha256=hash_of(drawn),
             tensorrt=self.terms.tensorrt if target == "tensorrt" else None,
             weights=self.bundle.artifact().sha256,
             tried=tuple(tried),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 
 from edgezoo import records
 from edgezoo.errors import ConvertError, UnknownName, nearest
+from edgezoo.imagesets import Drawn
 from edgezoo.reduce.int8 import TARGETS
 from edgezoo.reduce.int8.calibrate import METHODS
 from edgezoo.reduce.int8.tensorrt import VERSIONS
@@ -16,7 +18,8 @@ from edgezoo.reduce.int8.tensorrt import VERSIONS
 _HEAD = """\
 # Makes {name} of {model} again:
 #     edgezoo convert BUNDLE --recipe FILE    (and --calibration PATH where `calibration` is no set of edgezoo's)
-# To change it, edit a copy: a bundle's own files are checked when it is opened.
+# To change it, edit a copy: a bundle's own files are checked when it is opened. Without `images_sha256` other images
+# will do, without `weights` other weights; then it makes another artifact.
 # Layers in `float` stay in float, the most harmful first. `tried` led here: so many layers in float, the harm to the
 # answers as a share of them, and the points lost for sure on calibration images.
 
@@ -38,10 +41,12 @@ class QuantisationRecipe:
     images: int
     """How many were drawn."""
     seed: int = 0
+    images_sha256: str = ""
+    """Over the hashes of these images, see `hash_of`; empty: any will do."""
     tensorrt: str | None = None
     """For tensorrt: the oldest version that must read it."""
     weights: str = ""
-    """SHA-256 of the fp32 graph that it was found for."""
+    """SHA-256 of the fp32 graph that it was found for; empty: any will do."""
     tried: tuple[Mapping[str, Any], ...] = field(default=(), compare=False)
 
     def __post_init__(self) -> None:
@@ -62,8 +67,9 @@ class QuantisationRecipe:
             "calibration": self.calibration,
             "images": self.images,
             "seed": self.seed,
+            **({"images_sha256": self.images_sha256} if self.images_sha256 else {}),
             **({"tensorrt": self.tensorrt} if self.tensorrt else {}),
-            "weights": self.weights,
+            **({"weights": self.weights} if self.weights else {}),
             "tried": [dict(row) for row in self.tried],
         }
         told = "".join(letter if letter.isprintable() else "?" for letter in model)  # a comment ends with its line
@@ -81,6 +87,31 @@ def read_recipe(path: str | Path) -> QuantisationRecipe:
         raise ConvertError(f"{path}: expected a recipe, got no such file") from None
     except (OSError, ValueError) as error:
         raise ConvertError(f"{path}: expected a recipe in TOML: {' '.join(str(error).split())}") from None
+
+
+def hash_of(drawn: Drawn) -> str:
+    """SHA-256 over the images' own, in rising order: the same whatever the files are called."""
+    return hashlib.sha256("\n".join(sorted(drawn.hashes.values())).encode()).hexdigest()
+
+
+def check_weights(recipe: QuantisationRecipe, weights: str) -> None:
+    """ConvertError where the recipe was found for another fp32 graph."""
+    if recipe.weights not in ("", weights):
+        raise ConvertError(
+            f"the recipe's weights: expected the fp32 graph {recipe.weights[:16]}…, got {weights[:16]}…; give the "
+            "bundle that it was found for, or remove `weights` from a copy of the recipe to try it on these"
+        )
+
+
+def check_images(recipe: QuantisationRecipe, drawn: Drawn) -> None:
+    """ConvertError where other images were drawn than those that the recipe's calibration saw."""
+    got = hash_of(drawn)
+    if recipe.images_sha256 not in ("", got):
+        raise ConvertError(
+            f"the recipe's images: expected {recipe.images} of {recipe.calibration} ({recipe.images_sha256[:16]}…), "
+            f"got {len(drawn)} of {drawn.title} ({got[:16]}…); give the same --calibration, or remove `images_sha256` "
+            "from a copy of the recipe to calibrate anew"
+        )
 
 
 def check_layers(recipe: QuantisationRecipe, layers: Sequence[str]) -> None:
