@@ -205,7 +205,9 @@ def test_no_two_layers_are_called_the_same() -> None:
     model = net.finished(net.conv(x, 16, kernel=1, weights="b.weight"))
     for node, name in zip([n for n in model.graph.node if n.op_type == "Conv"], ("a", "b", "c", "d"), strict=True):
         node.name = name  # without "net/", as no bundle has it
-    assert readable(model) == {name: name for name in "abcd"}, "`b` shares `a.weight`, so that d's may not be called `b`"
+    assert readable(model) == {name: name for name in "abcd"}, (
+        "`b` shares `a.weight`, so that d's may not be called `b`"
+    )
 
 
 # What cannot be.

@@ -72,7 +72,7 @@ def _door(wiring: Wiring, tensor: str) -> _Door | None:
     while (node := wiring.producer.get(tensor)) is not None:
         nodes.append(node)
         tensor = node.input[0]
-    if tensor != wiring.model.graph.input[0].name or not nodes:
+    if tensor != wiring.model.graph.input[0].name:
         return None
     laid_out = False
     for node in reversed(nodes):

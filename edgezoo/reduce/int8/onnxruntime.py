@@ -63,9 +63,7 @@ def _has_product(wiring: Wiring, node: onnx.NodeProto) -> bool:
     if node.op_type != "Gemm":
         return node.op_type != "ConvTranspose"
     one_row = all(wiring.constants[name].shape[:-1] in ((), (1,)) for name in node.input[2:] if name)
-    return (
-        one_row and attribute(node, "alpha", 1) == attribute(node, "beta", 1) == 1 and not attribute(node, "transA", 0)
-    )
+    return one_row and attribute(node, "alpha", 1) == attribute(node, "beta", 1) == 1
 
 
 def _left_float(wiring: Wiring, floats: Collection[str]) -> set[str]:
