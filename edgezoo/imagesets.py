@@ -100,6 +100,8 @@ class Drawn:
     hashes: Mapping[str, str]
     """By name: SHA-256 of an image's file; of a frame, over the SHA-256 of its video, its shape and its pixels."""
     _open: Callable[[], Iterator[Image]] = field(repr=False, compare=False)
+    video: bool = False
+    """They are frames of one video: neighbours show nearly the same."""
 
     def __len__(self) -> int:
         return len(self.hashes)
@@ -159,13 +161,20 @@ def read_set(name_or_path: str | Path) -> ImageSet:
     return found
 
 
-def draw(what: str | Path, *, count: int, seed: int = 0, progress: Progress | None = None) -> Drawn:
+def draw(
+    what: str | Path,
+    *,
+    count: int,
+    seed: int = 0,
+    progress: Progress | None = None,
+    stretch: tuple[float, float] = (0.0, 1.0),
+) -> Drawn:
     """`count` images of `what`, or all where there are fewer: one of each of `count` equal parts, which one by `seed`.
 
     `what` is the name of a set, a `.toml`, a folder, a pattern, an image or a video. A set's name is that set also
     where a folder of the same name is: say `./coco` for the folder. A folder without images is all that its folders
     hold. Images are drawn from their names in natural order; a video's frames from all that decode, and a video that
-    is cut or damaged is refused.
+    is cut or damaged is refused. `stretch`: where in a video, from 0 to 1, frames are drawn from.
 
     Raises RequestError, UnknownName, DataError (a file is not what its set says), SourceError, WeightsError.
     """
@@ -179,7 +188,7 @@ def draw(what: str | Path, *, count: int, seed: int = 0, progress: Progress | No
     if is_images(text):
         return _from_files(text, count, seed)
     if os.path.exists(text):
-        return _from_video(text, count, seed)
+        return _from_video(text, count, seed, stretch)
     if text and not set(text) & set("/\\.:"):
         return _from_set(read_set(text), count, seed, progress)
     raise SourceError(f"expected images, found nothing at {text!r}; {_CURE}")
@@ -267,7 +276,7 @@ def _read(path: Path) -> tuple[npt.NDArray[np.uint8], str]:
     return data, hashlib.sha256(data.data).hexdigest()
 
 
-def _from_video(text: str, count: int, seed: int) -> Drawn:
+def _from_video(text: str, count: int, seed: int, stretch: tuple[float, float]) -> Drawn:
     path = Path(text)
     first = Video(Address("", text))
     total = first.frames or 0
@@ -275,14 +284,15 @@ def _from_video(text: str, count: int, seed: int) -> Drawn:
     stamp = sha256_of(path)
     # What a file claims is mostly true: then one pass is enough. Else the first counts, and the second draws.
     for _ in range(2):
-        wanted, there = picks(total, count, seed), 0
+        start, end = (round(total * edge) for edge in stretch)
+        wanted, there = [start + index for index in picks(end - start, count, seed)], 0
         hashes: dict[str, str] = {}
         for frame in _frames(text):
             if len(hashes) < len(wanted) and frame.index == wanted[len(hashes)]:
                 hashes[f"{path.name}#{frame.index}"] = _hash_of_frame(stamp, frame.image)
             there += 1
         if there == total:
-            return Drawn(text, total, seed, hashes, partial(_pictures, text, stamp, wanted, [*hashes.values()]))
+            return Drawn(text, total, seed, hashes, partial(_pictures, text, stamp, wanted, [*hashes.values()]), True)
         total = there
     raise SourceError(f"{text}: expected {total} frames again, got {there}: the file changes, or cannot be relied on")
 

@@ -17,6 +17,7 @@ import pytest
 
 from edgezoo import imagesets
 from edgezoo.bundle import Bundle
+from edgezoo.cards import read_labels, zoo_folder
 from edgezoo.convert import convert, write
 from edgezoo.errors import (
     BackendError,
@@ -181,7 +182,8 @@ def test_every_precision_at_once(fp32: Make, data: dict[str, Path], tmp_path: Pa
     twice = ["int8-onnxruntime", "int8-openvino"]  # all layers in INT8, and what was chosen; the others are not here
     assert sorted(race.ran) == sorted([*twice, *twice, *(name for name in names if name == "bf16-openvino")])
     for name, artifact in made.items():
-        assert bool(artifact.recipe) == bool(artifact.picture) == bool(artifact.calibration) == name.startswith("int8")
+        assert bool(artifact.recipe) == bool(artifact.picture) == name.startswith("int8")
+        assert bool(artifact.calibration) == (name == "fp16" or name.startswith("int8"))
         assert artifact.speed == {} if name in ("fp32", "fp16", "int8-tensorrt") else artifact.speed["ratio"] == 2.0
         backend = artifact.target if artifact.target == "openvino" else "onnxruntime"
         assert verify(bundle, precision=name, backend=backend).ok
@@ -605,7 +607,7 @@ def drawing(monkeypatch: pytest.MonkeyPatch, *sets: str) -> list[tuple[str, int]
     """What is drawn, and how many, where there are these sets."""
     asked: list[tuple[str, int]] = []
     monkeypatch.setattr(imagesets, "names", lambda: list(sets))
-    monkeypatch.setattr(imagesets, "draw", lambda what, *, count, seed: asked.append((what, count)))
+    monkeypatch.setattr(imagesets, "draw", lambda what, *, count, seed, **more: asked.append((what, count)))
     monkeypatch.setattr(
         imagesets, "draw_files", lambda found, source, *, count, seed: asked.append((f"{len(found)} files", count))
     )
@@ -620,6 +622,7 @@ def drawing(monkeypatch: pytest.MonkeyPatch, *sets: str) -> list[tuple[str, int]
         (None, True, 80, ("coco",), (f"{COUNT} files", COUNT // 2)),  # the other half is to judge by
         (None, False, 80, ("coco",), ("coco", 40)),
         (None, False, 3, ("coco",), None),
+        (None, False, -80, ("coco",), None),  # as many labels, but others
         (None, False, 80, ("colors",), ("colors", 40)),
     ],
 )
@@ -634,7 +637,9 @@ def test_what_is_calibrated_with(
     expected: tuple[str, int] | None,
 ) -> None:
     manifest = fp32("classifier").manifest
-    names = (*graphs.COLORS, *(f"class {k}" for k in range(77)))[:classes]
+    coco = read_labels(zoo_folder() / "labels" / "coco80.txt")
+    names = (*graphs.COLORS, *(f"class {k}" for k in range(77))) if labels else coco
+    names = coco[::-1] if classes == -80 else names[:classes]
     manifest = dataclasses.replace(manifest, labels=names)
     asked = drawing(monkeypatch, *sets)
 

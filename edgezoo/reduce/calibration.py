@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from edgezoo import imagesets
 from edgezoo.bundle import Bundle, Manifest
+from edgezoo.cards import read_labels, zoo_folder
 from edgezoo.errors import ConvertError, DataError, RequestError
 from edgezoo.imagesets import Drawn
 from edgezoo.measure import coco, labelled
@@ -18,11 +19,15 @@ from edgezoo.reduce.int8 import tensors
 from edgezoo.reduce.int8.calibrate import calibrate
 from edgezoo.reduce.int8.wiring import Ranges
 from edgezoo.reduce.recipe import QuantisationRecipe
+from edgezoo.weights import Progress
 
 if TYPE_CHECKING:
     import onnx
 
-COCO_SET, COCO_CLASSES = "coco", 80
+COCO_SET, COCO_LABELS = "coco", "coco80"
+EXTREMES = "minmax"
+TO_SEE, TO_JUDGE = (0.0, 2 / 3), (2 / 3, 1.0)
+"""Stretches of a video: the neighbour of a frame that was seen is nearly the same image, and no judge."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True, eq=False)
@@ -32,15 +37,18 @@ class Calibration:
     bundle: Bundle
     drawn: Drawn
     ranges: Mapping[str, Ranges]
+    extremes: Ranges
+    """The ends of all that was seen, which is `minmax`: what clips says nothing of what float16 has to hold."""
 
     def record(self, method: str) -> reuse.CalibrationRecord:
-        """What is kept of it."""
+        """What is kept of it, by one of the methods or `minmax`."""
         return reuse.CalibrationRecord(
             method=method,
             images=self.drawn.hashes,
             recipe=self.bundle.manifest.input,
             weights=self.bundle.artifact().sha256,
-            ranges=self.ranges[method],
+            ranges=self.extremes if method == EXTREMES else self.ranges[method],
+            extremes={} if method == EXTREMES else self.extremes,
             source=str(self.drawn),
         )
 
@@ -53,19 +61,21 @@ def draw(
     count: int,
     seed: int,
     recipe: QuantisationRecipe | None = None,
+    stretch: tuple[float, float] = TO_SEE,
+    progress: Progress | None = None,
 ) -> Drawn:
-    """Images to calibrate with: of `source`; else of the set that bears the model's name; else half of `data` at most.
+    """Images to calibrate with: of `source`; else of the set that bears the model's name; else half of `data` at most;
+    else, for COCO's own labels, of COCO's set. Of a video, from its first two thirds.
 
-    With a recipe: of `source`; else of the set that it names; else of `data`, as many as are asked for.
-
-    Raises RequestError where there is none of these, and what `imagesets.draw` raises.
+    With a recipe: of `source`; else of the set that it names; else of `data`, as many as are asked for. `progress`
+    hears of downloads. Raises RequestError where there is none of these, and what `imagesets.draw` raises.
     """
     sets = imagesets.names()
     if source is None:
         named = manifest.name if recipe is None else recipe.calibration
         source = named if named in sets else None
     if source is not None:
-        return imagesets.draw(source, count=count, seed=seed)
+        return imagesets.draw(source, count=count, seed=seed, progress=progress, stretch=stretch)
     if data is not None:
         files = _files(data, manifest)
         most = len(files) if recipe else max(1, len(files) // 2)
@@ -75,8 +85,8 @@ def draw(
             f"the recipe's calibration: expected {recipe.images} images of {recipe.calibration!r}, which is no set of "
             "edgezoo's; give --calibration with them, or --data if they were drawn from labelled images"
         )
-    if len(manifest.labels) == COCO_CLASSES:
-        return imagesets.draw(COCO_SET, count=count, seed=seed)
+    if manifest.labels == read_labels(zoo_folder() / "labels" / f"{COCO_LABELS}.txt"):
+        return imagesets.draw(COCO_SET, count=count, seed=seed, progress=progress, stretch=stretch)
     raise RequestError(
         f"{manifest.name}: expected images to calibrate with and to judge by, got none; give --calibration with a "
         f"folder, a video, a pattern or a set ({', '.join(sets)}), a hundred like those that the model will see"
@@ -86,7 +96,8 @@ def draw(
 def check_enough(drawn: Drawn) -> None:
     """DataError where a calibration with these would be one of a few images' own ends."""
     if len(drawn) < LEAST:
-        half = ", half of those there are, for the others are to judge by" if len(drawn) < drawn.total else ""
+        told = "two thirds of its frames" if drawn.video else "half of those there are"
+        half = f", {told}, for the others are to judge by" if len(drawn) < drawn.total else ""
         raise DataError(
             f"{drawn.title}: expected at least {LEAST} images to calibrate with, got {len(drawn)}{half}; "
             "give more with --calibration"
@@ -135,12 +146,14 @@ def measured(
         record = reuse.load(file)
         weights = bundle.artifact().sha256
         reuse.check_reuse(record, method=methods[0], images=drawn.hashes, recipe=manifest.input, weights=weights)
-        if missing := [name for name in wanted if name not in record.ranges]:
+        extremes = record.ranges if record.method == EXTREMES else record.extremes
+        if missing := [name for name in wanted if name not in record.ranges or name not in extremes]:
             raise ConvertError(f"{file}: has no range of the tensor {missing[0]!r}; calibrate again, to another file")
-        return Calibration(bundle=bundle, drawn=drawn, ranges={methods[0]: record.ranges})
-    placed = drawn.placed(manifest.input)
-    ranges = calibrate(model, placed, wanted, method=methods, count=len(drawn), progress=progress)
-    found = Calibration(bundle=bundle, drawn=drawn, ranges=ranges)
+        return Calibration(bundle=bundle, drawn=drawn, ranges={methods[0]: record.ranges}, extremes=extremes)
+    placed, both = drawn.placed(manifest.input), [*dict.fromkeys([*methods, EXTREMES])]
+    ranges = calibrate(model, placed, wanted, method=both, count=len(drawn), progress=progress)
+    asked = {method: ranges[method] for method in methods}
+    found = Calibration(bundle=bundle, drawn=drawn, ranges=asked, extremes=ranges[EXTREMES])
     if file is not None:
         reuse.save(file, found.record(methods[0]))
     return found

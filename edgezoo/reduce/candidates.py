@@ -1,4 +1,8 @@
-"""Candidates for an artifact of a reduced precision: made, judged, and timed until one of them holds."""
+"""Candidates for an artifact of a reduced precision: made, judged, and timed until one of them holds.
+
+A proof is of the machine that it was made on: what integers answer depends on the CPU's instruction sets, which are
+told with it. On another kind of CPU, `verify` says how far the answers are from those kept.
+"""
 
 from __future__ import annotations
 
@@ -14,12 +18,13 @@ from edgezoo import graphs
 from edgezoo.bundle import Artifact, Bundle
 from edgezoo.convert import write
 from edgezoo.engine import Engine
-from edgezoo.errors import ConvertError, MissingDependency
+from edgezoo.errors import BackendError, ConvertError, MissingDependency
 from edgezoo.imagesets import Drawn
-from edgezoo.machine import machine
+from edgezoo.machine import instruction_sets, machine
 from edgezoo.measure.gate import Exam, examine, judge
 from edgezoo.measure.race import race
 from edgezoo.reduce import calibration
+from edgezoo.reduce.batches import check_batches
 from edgezoo.reduce.calibration import Calibration
 from edgezoo.reduce.half import half
 from edgezoo.reduce.recipe import QuantisationRecipe, check_images, check_layers, check_weights, hash_of
@@ -53,16 +58,25 @@ class Workshop:
     def close(self) -> None:
         self.fp32.close()
 
-    def _take(self, count: int) -> Drawn:
+    def _take(self, count: int, stretch: tuple[float, float] = calibration.TO_SEE) -> Drawn:
         self._tell("looking for images", 0, 0)
         terms, recipe = self.terms, self.terms.recipe
         seed = recipe.seed if recipe else terms.seed
-        return calibration.draw(terms.source, terms.data, self.bundle.manifest, count=count, seed=seed, recipe=recipe)
+        return calibration.draw(
+            terms.source,
+            terms.data,
+            self.bundle.manifest,
+            count=count,
+            seed=seed,
+            recipe=recipe,
+            stretch=stretch,
+            progress=lambda name, done, total: self._tell(f"fetching {name}", done, total or 0),
+        )
 
     @cached_property
     def others(self) -> Drawn | None:
         """Images to judge by where none are labelled; calibration may have seen some of them."""
-        return self._take(2 * self._images) if self.terms.data is None else None
+        return self._take(2 * self._images, calibration.TO_JUDGE) if self.terms.data is None else None
 
     @property
     def _images(self) -> int:
@@ -72,7 +86,7 @@ class Workshop:
     def drawn(self) -> Drawn:
         """Images to calibrate with: a recipe's own, else no more than half of those that there are to judge by."""
         recipe, count = self.terms.recipe, self._images
-        if self.others is not None and recipe is None:
+        if self.others is not None and recipe is None and not self.others.video:
             count = min(count, max(1, len(self.others) // 2))
         drawn = self._take(count)
         if recipe is not None:
@@ -98,7 +112,7 @@ class Workshop:
     def exam(self) -> Exam:
         """Images that calibration did not see."""
         leave_out = frozenset(self.drawn.hashes.values() if self._calibrates else ())
-        return examine(
+        found = examine(
             self.fp32.infer,
             self.bundle.manifest,
             self.terms.data,
@@ -106,6 +120,8 @@ class Workshop:
             leave_out=leave_out,
             progress=self._counting("asking fp32 about images to judge by"),
         )
+        of_video = self.others is not None and self.others.video
+        return dataclasses.replace(found, data=f"{found.data}, the last third of its frames") if of_video else found
 
     @cached_property
     def rehearsal(self) -> Exam:
@@ -118,16 +134,30 @@ class Workshop:
         return lambda done, total: self._tell(then, 0, 0) if then and done == total else self._tell(what, done, total)
 
     def make(self, name: str) -> Outcome:
-        """One artifact, or why there is none."""
+        """One artifact, or why there is none: what is wrong with one does not discard the others.
+
+        Raises what is wrong with the request, its images or their calibration; of the one artifact of a recipe, all.
+        """
         outcome = Outcome(name=name)
-        draft = self._draft(name)
-        for candidate in islice(self._candidates(name, outcome), LOOKS):
+        if not name.startswith("bf16"):
+            _ = self.calibration
+        try:
+            self._make(outcome)
+        except (ConvertError, BackendError) as error:
+            if self.terms.recipe is not None:
+                raise
+            outcome.artifact = outcome.graph = None
+            outcome.why = str(error)
+        return outcome
+
+    def _make(self, outcome: Outcome) -> None:
+        draft = self._draft(outcome.name)
+        for candidate in islice(self._candidates(outcome.name, outcome), LOOKS):
             with closing(self._opened(draft, candidate.graph)) as engine:
                 if self._holds(engine, candidate, outcome):
-                    outcome.graph, outcome.why = candidate.graph, ""
                     outcome.artifact = self._finished(draft, outcome, engine)
-                    break
-        return outcome
+                    outcome.graph, outcome.why = candidate.graph, ""
+                    return
 
     def _holds(self, engine: Engine, candidate: _Candidate, outcome: Outcome) -> bool:
         """Whether a candidate is within the budget and, where that can be measured, no slower than fp32."""
@@ -151,14 +181,15 @@ class Workshop:
         if precision == "bf16":
             yield _Candidate(None)
         elif precision == "fp16":
-            ranges = self.calibration.ranges[next(iter(self.calibration.ranges))]
-            yield _Candidate(half(self.model, ranges=ranges).graph.SerializeToString())
+            yield _Candidate(half(self.model, ranges=self.calibration.extremes).graph.SerializeToString())
         else:
             yield from self._in_integers(target, outcome)
 
     def _in_integers(self, target: str, outcome: Outcome) -> Iterator[_Candidate]:
         samples = list(islice(self.calibration.drawn.placed(self.bundle.manifest.input), SAMPLES))
-        options = {"oldest": self.terms.tensorrt} if target == "tensorrt" else {}
+        options: dict[str, Any] = {}
+        if target == "tensorrt":
+            options = {"oldest": self.terms.tensorrt, "seen": self.calibration.extremes}
         subject = Subject(self.model, target, self.calibration.ranges, samples, **options)
         recipe = self.terms.recipe
         if not subject.layers:
@@ -188,8 +219,8 @@ class Workshop:
         )
 
     def _all_integers_lose(self, subject: Subject, target: str, outcome: Outcome) -> bool:
-        """Whether fp32 is faster than even the graph with no layer in float: then no search finds a faster one."""
-        method = next(iter(subject.ranges))
+        """Whether fp32 is faster than the graph with no layer in float: freeing layers seldom makes a graph faster."""
+        method = next(iter(subject.ranges))  # whichever: ranges are numbers in the same nodes
         with closing(self._opened(self._draft(outcome.name), subject.graph(method, ()))) as engine:
             if engine.runs.backend != target:
                 return False
@@ -247,25 +278,23 @@ class Workshop:
     def _finished(self, draft: Artifact, outcome: Outcome, engine: Engine) -> Artifact:
         meaning = task(self.bundle.manifest.task)
         golden = self.bundle.read_golden()
+        fp32 = {name: golden[f"out_{name}"] for name in meaning.OUTPUTS}
         answers = run_each(engine.backend, list(golden["placed"]))
-        apart = meaning.difference({name: golden[f"out_{name}"] for name in meaning.OUTPUTS}, answers)
-        self._check_batches(engine, golden["placed"])
+        apart = meaning.difference(fp32, answers)
+        if self.bundle.manifest.batch is None:
+            check_batches(engine, golden["placed"], answers, fp32)
         agreed = {name: float(f"{value:.3g}") for name, value in apart.items()}
+        # What integers answer depends on the CPU: without VNNI, ONNX Runtime's sums of bytes saturate.
+        on = "; ".join(filter(None, [str(engine.runs), " ".join(instruction_sets())]))
         trial = outcome.chosen
+        method = trial.method if trial else calibration.EXTREMES if draft.precision == "fp16" else None
         return dataclasses.replace(
             draft,
             agreement={**agreed, "against": "fp32", "images": len(golden["placed"]), "kind": "golden images"},
-            judgement={**outcome.judgements[-1].to_dict(), "looks": len(outcome.judgements), "on": str(engine.runs)},
-            calibration=self.calibration.record(trial.method).to_artifact() if trial else {},
+            judgement={**outcome.judgements[-1].to_dict(), "looks": len(outcome.judgements), "on": on},
+            calibration=self.calibration.record(method).to_artifact() if method else {},
             speed=outcome.speed,
         )
-
-    def _check_batches(self, engine: Engine, placed: Any) -> None:
-        """Raises ConvertError where a graph that claims to take several images at once does not."""
-        if self.bundle.manifest.batch is None:
-            for name, value in engine.infer(placed[:2]).items():
-                if len(value) != len(placed[:2]):
-                    raise ConvertError(f"{name}: expected {len(placed[:2])} answers from a batch, got {len(value)}")
 
     def recipe_of(self, outcome: Outcome) -> QuantisationRecipe:
         """What makes the artifact again."""

@@ -10,7 +10,7 @@ import os
 import re
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from edgezoo.errors import ConvertError
 from edgezoo.preprocess import Preprocess
 
 FORMAT = 1
+"""Of the file, and of what the methods mean: who changes a method or a parameter of it, raises this."""
 _LARGEST = 256 << 20
 _AGAIN = "calibrate again"
 
@@ -28,7 +29,7 @@ class CalibrationRecord:
     """A calibration as data: the ranges found, with all that they depend on."""
 
     method: str
-    """How a range comes of what was seen: `minmax`, `entropy`, …, with its parameters."""
+    """How a range comes of what was seen: `minmax`, `entropy`, …; a FORMAT knows one meaning of each."""
     images: Mapping[str, str]
     """SHA-256 by name, as `imagesets.Drawn.hashes`."""
     recipe: Preprocess
@@ -36,6 +37,8 @@ class CalibrationRecord:
     """SHA-256 of the weights, or of the fp32 graph."""
     ranges: Mapping[str, tuple[float, float]]
     """The result: lowest and highest value by tensor."""
+    extremes: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """The lowest and highest value seen, by tensor: what float16 has to hold. Empty: `ranges` are these."""
     source: str = ""
     """What the images were drawn from, for people; reuse does not ask."""
 
@@ -43,7 +46,7 @@ class CalibrationRecord:
         for what, sha256 in (("weights", self.weights), *self.images.items()):
             if not re.fullmatch(r"[0-9a-f]{64}", sha256):
                 raise ValueError(f"{what}: expected a SHA-256 of 64 hexadecimal digits, got {sha256!r}")
-        for tensor, (low, high) in self.ranges.items():
+        for tensor, (low, high) in (*self.ranges.items(), *self.extremes.items()):
             if not -math.inf < low <= high < math.inf:
                 raise ValueError(f"ranges: {tensor}: expected two finite numbers that rise, got {low}, {high}")
         if not (self.method and self.images and self.ranges):
@@ -107,7 +110,8 @@ def save(path: str | Path, record: CalibrationRecord) -> None:
     if path.exists() and not _is_record(path):
         raise ConvertError(f"{path}: expected a new name for a calibration, got a file that is none; choose another")
     data = {"format": FORMAT, **dataclasses.asdict(record), "recipe_sha256": record.recipe_sha256}
-    data["ranges"] = {name: [float(low), float(high)] for name, (low, high) in record.ranges.items()}
+    for key in ("ranges", "extremes"):
+        data[key] = {name: [float(low), float(high)] for name, (low, high) in getattr(record, key).items()}
     text = json.dumps({**data, "digest": _digest(data)}, indent=1, ensure_ascii=False) + "\n"
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:

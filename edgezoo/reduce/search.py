@@ -1,7 +1,8 @@
 """Which layers stay in float, so that the rest may be integers: the worst first, until the budget holds.
 
 How much harm an integer layer does alone is measured on a few images with all others in float; the harms are the
-order in which layers are freed. Nothing here looks at the images that the gate judges by.
+order in which layers are freed. That order, and what is tried, rest on calibration images alone; of the images that
+the gate judges by, no more comes here than that it refused a candidate, whereupon the next one is made.
 """
 
 from __future__ import annotations
@@ -49,7 +50,8 @@ class Trial:
     """The layers in float, the most harmful first."""
     harm: float
     drop: float = math.inf
-    """In points, as far as calibration images show it for sure, the low end of 95 %; infinite if they cannot."""
+    """At least so many points of agreement are lost on calibration images: the low end of the 95 % interval; infinite
+    where answers are no numbers."""
 
     def to_dict(self) -> dict[str, Any]:
         told = {"harm": float(f"{self.harm:.4g}"), "drop": round(self.drop, 2)}
@@ -153,10 +155,10 @@ def search(
 ) -> Iterator[Trial]:
     """Candidates for the gate: layers are freed until `drop_of` the graph, in points, is well within `max_drop`.
 
-    `drop_of` is what images that calibration saw show for sure. No layer is free where none needs to be; whoever asks
-    for another candidate, since the gate saw more, gets one of twice as many; never are all free: that would be
-    integers in name alone. Past `minutes` nothing new begins. Where nothing holds, what came nearest is the one
-    candidate. What is tried is told to `found`.
+    `drop_of` is what is lost at least on images that calibration saw, see `Trial.drop`. No layer is free where none
+    needs to be; whoever asks for another candidate, since the gate saw more, gets one of twice as many; never are all
+    free: that would be integers in name alone. Past `minutes` nothing new begins. Where nothing holds, what came
+    nearest is the one candidate. What is tried is told to `found`.
     """
     since, found.layers = clock(), len(subject.layers)
 

@@ -36,8 +36,13 @@ def layers(model: onnx.ModelProto) -> list[str]:
     return _wide(Wiring(model))
 
 
-def emit(model: onnx.ModelProto, ranges: Ranges, floats: Collection[str], *, oldest: str = "10") -> onnx.ModelProto:
+def emit(
+    model: onnx.ModelProto, ranges: Ranges, floats: Collection[str], *, oldest: str = "10", seen: Ranges | None = None
+) -> onnx.ModelProto:
     """`model` with its wide convolutions in integers, but for `floats`, for TensorRT `oldest` and newer.
+
+    `seen`: the ends of what tensors were seen to hold, which FP16 must hold too; without, `ranges`, that may be
+    narrower.
 
     Raises ConvertError, UnknownName.
     """
@@ -50,7 +55,7 @@ def emit(model: onnx.ModelProto, ranges: Ranges, floats: Collection[str], *, old
     for name in integer:
         wiring.quantise_weights(wiring.weighted[name])
     graph = wiring.finish()
-    return _old(graph) if oldest == "8.6" else half(graph, ranges=ranges).graph
+    return _old(graph) if oldest == "8.6" else half(graph, ranges=ranges if seen is None else seen).graph
 
 
 def _wide(wiring: Wiring) -> list[str]:
