@@ -13,7 +13,7 @@ import sys
 import types
 import typing
 from collections.abc import Collection, Mapping
-from typing import Any, Literal, TypeVar, Union
+from typing import Any, Literal, TypeGuard, TypeVar, Union
 
 from edgezoo.errors import nearest
 
@@ -24,10 +24,18 @@ else:
 
 T = TypeVar("T")
 _LINE = 120
+_LARGEST_FIGURE = 10**12
 
 
 class RecordError(ValueError):
     """What is wrong and where; whoever reads a file adds which file, and raises its own error."""
+
+
+def is_figure(value: object) -> TypeGuard[int | float]:
+    """Whether what stands free in a file is a number to be shown: finite, and not of four hundred digits."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        return False
+    return -_LARGEST_FIGURE < value < _LARGEST_FIGURE
 
 
 def read(kind: type[T], data: object, *, where: str = "") -> T:

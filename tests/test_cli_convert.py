@@ -109,8 +109,8 @@ def test_a_card_to_fp32_and_int8(call: Call, here: Path) -> None:
     assert lines[0] == "✓ cells  cells, 64x64, fp32"
     assert lines[3:5] == [
         "✓ int8-onnxruntime  drop 0.00 points, 1 at most; 1.50 times as fast as fp32, 2.00 ms on onnxruntime",
-        "  mAP50-95 100.0 -> 100.0 (drop 0.00, 95 % 0.00 .. 0.00; budget 1.0) on 12 images of detector that "
-        "calibration did not see",
+        "  mAP50-95 100.0 -> 100.0 (drop 0.00, 95 % -25.00 .. 25.00; budget 1.0) on 12 images of detector that "
+        "calibration did not see; the drop is within the budget, its 95 % interval is not",
     ]
     assert lines[5].startswith("  1 of 6 layers in float: fragile; ranges by minmax; found in ")
     assert lines[6:] == [
@@ -134,7 +134,8 @@ def test_a_bundle_to_two_precisions_elsewhere(call: Call, here: Path) -> None:
     lines = said.out.splitlines()
     assert lines[0] == "✓ fp16  drop 0.00 points, 1 at most; speed unmeasured"
     assert lines[1].endswith(
-        "  top-1 as fp32 100.0 -> 100.0 (drop 0.00, 95 % 0.00 .. 0.00; budget 1.0) on 12 images of photos"
+        "  top-1 as fp32 100.0 -> 100.0 (drop 0.00, 95 % 0.00 .. 25.00; budget 1.0) on 12 images of photos; "
+        "the drop is within the budget, its 95 % interval is not"
     )
     assert lines[2].startswith("✓ int8-onnxruntime  ")
     assert lines[-1] == "  next: edgezoo run out SOURCE"
@@ -150,7 +151,9 @@ def test_over_the_budget(call: Call, here: Path) -> None:
     lines = [line.split() for line in said.out.splitlines() if line.strip()]
     assert " ".join(lines[0]) == "✗ int8-onnxruntime over the budget: 66.67 points, 1 at most"
     assert lines[1][:4] == ["top-1", "100.0", "->", "33.3"]
-    assert " ".join(lines[2]) == "ranges by layers in float harm points lost for sure at the gate"
+    assert " ".join(lines[2]) == (
+        "ranges by layers in float harm points lost at least, on calibration images at the gate"
+    )
     assert lines[4][:9] == ["minmax", "0", "of", "6", "0.667", "41.67", "66.67", "(95", "%"]
     assert lines[-1] == ["next:", "edgezoo", "run", "bundle", "SOURCE"]
 
@@ -275,7 +278,7 @@ def test_ranges_are_kept_and_used_again_only_where_nothing_changed(
         return real(*given, **more)
 
     monkeypatch.setattr(calibration, "calibrate", calibrating)
-    asked = (*INT8, "--calibration", "photos", "--ranges", "ranges.json")
+    asked = (*INT8, "--calibration", "photos", "--ranges", "ranges.json", "--method", "error")
     assert call("bundle", *asked).code == 0
     assert call("bundle", *asked).code == 0
     assert calls == [12]
@@ -418,6 +421,17 @@ def notes(here: Path) -> None:
             "expected --search for a lower precision, asked for is fp32",
         ),
         ("bundle --precision fp32 --data data/classifier", nothing, "expected --data for a lower precision"),
+        (
+            "bundle --precision int8-openvino,fp16 --tensorrt 8.6",
+            nothing,
+            "expected --tensorrt for int8-tensorrt, asked for is int8-openvino, fp16; leave it out",
+        ),
+        ("bundle --precision fp16 --no-search", nothing, "expected --search for int8, asked for is fp16; leave it out"),
+        (
+            "bundle --precision fp16 --search-minutes 1",
+            nothing,
+            "expected --search-minutes for int8, asked for is fp16",
+        ),
         # terms
         ("bundle --precision int8 --max-drop -1", nothing, "expected a budget of 0 points or more, got -1.0"),
         ("bundle --precision int8 --max-drop nan", nothing, "expected a budget of 0 points or more, got nan"),
@@ -499,7 +513,21 @@ def notes(here: Path) -> None:
             nothing,
             "photos: expected a new folder for the bundle",
         ),
-        ("bundle --precision fp16 --ranges bundle/bundle.json --calibration photos", nothing, "expected a calibration"),
+        (
+            "bundle --precision fp16 --method minmax --ranges bundle/bundle.json --calibration photos",
+            nothing,
+            "expected a calibration",
+        ),
+        (
+            "bundle --precision int8 --method minmax --ranges no/such/r.json --calibration photos",
+            nothing,
+            "no/such/r.json: expected a folder that is there, got none; make no/such first",
+        ),
+        (
+            "bundle --precision int8 --ranges r.json --calibration photos",
+            nothing,
+            "r.json: keeps the ranges of one method, got none; give --method, as --method error",
+        ),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )

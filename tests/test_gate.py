@@ -109,7 +109,8 @@ def test_a_detector_like_fp32_loses_nothing(detector: Manifest, tmp_path: Path, 
     told: list[tuple[int, int]] = []
     exam = of_boxes(detector, tmp_path, both(9), labels)
     got = judge(exam, looked_up(both(9)), max_drop=0.0, progress=lambda done, total: told.append((done, total)))
-    assert (got.ok, got.drop, got.low, got.high, got.why) == (True, 0.0, 0.0, 0.0, "")
+    assert (got.ok, got.drop, got.why) == (True, 0.0, "")
+    assert (got.low, got.high) == pytest.approx((-300 / 9 if labels else 0.0, 300 / 9))
     assert (got.metric, got.images, got.seen) == ("map" if labels else "agreed_ap50", 9, 0)
     assert got.fp32 == got.value == exam.fp32 == 1.0
     assert told == [(done, 9) for done in range(10)]
@@ -120,7 +121,8 @@ def test_a_detector_that_misses_every_second_object(detector: Manifest, tmp_path
     # Precision 1 up to a recall of one half, which is 51 of COCO's 101 recalls.
     got = judge(of_boxes(detector, tmp_path, both(9), labels), looked_up(found(9, (BOXES[0], BLUE, 0.9))), max_drop=1.0)
     assert not got.ok
-    assert got.drop == got.low == got.high == pytest.approx(100 * 50 / 101, abs=1e-6)
+    assert got.drop == pytest.approx(lost := 100 * 50 / 101, abs=1e-6)
+    assert (got.low, got.high) == pytest.approx((lost - 300 / 9, lost + 300 / 9))
     if labels:
         assert got.others["map50"] == {"fp32": 1.0, "value": pytest.approx(51 / 101)}
 
@@ -280,6 +282,30 @@ def test_fp32_has_the_figure_that_evaluation_tells(bundle_of: BundleOf, tmp_path
 
 
 # The interval.
+
+
+@pytest.mark.parametrize("count", [16, 40])
+@pytest.mark.parametrize(("labels", "wrong"), [(True, False), (True, True), (False, False), (False, True)])
+def test_images_that_are_all_alike_do_not_say_that_others_are(
+    classifier: Manifest, tmp_path: Path, count: int, labels: bool, wrong: bool
+) -> None:
+    truth = likeliest([BLUE] * count)
+    if labels:
+        exam = examine(looked_up(truth), classifier, labelled(tmp_path, [BLUE] * count))
+    else:
+        drawn = imagesets.draw(numbered(tmp_path, count), count=count)
+        exam = examine(looked_up(truth), classifier, drawn=drawn)
+    got = judge(exam, looked_up(likeliest([RED] * count) if wrong else truth), max_drop=1.0)
+    three = {16: 18.75, 40: 7.5}[count]
+    assert (got.drop, got.low, got.high) == ((100, 100 - three, 100) if wrong else (0, -three if labels else 0, three))
+
+
+@pytest.mark.parametrize("count", [16, 40])
+def test_one_image_that_differs_is_enough_for_the_bootstrap(classifier: Manifest, tmp_path: Path, count: int) -> None:
+    exam = examine(looked_up(likeliest([BLUE] * count)), classifier, labelled(tmp_path, [BLUE] * count))
+    got = judge(exam, looked_up(likeliest([RED] + [BLUE] * (count - 1))), max_drop=1.0)
+    assert (got.drop, got.low) == (100 / count, 0.0)
+    assert got.high == pytest.approx(300 / count)
 
 
 def test_the_interval_holds_the_truth_nineteen_times_of_twenty() -> None:
@@ -541,11 +567,37 @@ def test_a_judgement_in_a_bundle_and_in_words() -> None:
     assert len([*proof.lines(reference)]) == 4
 
 
+@pytest.mark.parametrize(
+    ("changes", "end"),
+    [
+        ({"high": 1.0}, "coco-val-128"),
+        ({"high": 1.01}, "coco-val-128; the drop is within the budget, its 95 % interval is not"),
+        ({"high": 2.0, "drop": 1.5}, "coco-val-128"),
+        ({"high": None}, "coco-val-128"),
+        ({"looks": 1}, "coco-val-128"),
+        ({"looks": 2}, "coco-val-128; candidate 2 that was put to them"),
+        ({"looks": 3, "why": "scores: not finite"}, "coco-val-128; candidate 3 that was put to them"),
+        ({"looks": "x"}, "coco-val-128"),
+    ],
+)
+def test_words_that_a_judgement_has_against_itself(changes: dict[str, Any], end: str) -> None:
+    assert proof.judgement({**JUDGED.to_dict(), **changes}, calibrated=False).endswith(f" images of {end}")
+
+
+@pytest.mark.parametrize("huge", [10**400, -(10**400), 1e300, float("nan"), float("inf"), True])
+def test_what_is_no_figure_is_not_shown_as_one(huge: float) -> None:
+    told = {**JUDGED.to_dict(), **dict.fromkeys(("drop", "low", "high", "fp32", "value", "max_drop", "looks"), huge)}
+    said = "mAP50-95 ? -> ? (drop ?, 95 % ? .. ?; budget ?) on 88 images of coco-val-128"
+    assert proof.judgement(told, calibrated=False) == said
+    assert proof.speed({**SPEED, "ratio": huge, "ms": huge}).startswith("?x as fast as fp32: ? ms on openvino, 2 thr")
+
+
 @pytest.mark.parametrize("strange", [{"drop": None}, {"errors": 3}, {"errors": {"a": []}}, {"value": "x"}])
 def test_what_is_no_judgement_is_shown_all_the_same(strange: dict[str, Any]) -> None:
     assert proof.judgement({"metric": "map", **strange}).startswith("mAP50-95 ? -> ? (drop ?")
     assert proof.judgement({**JUDGED.to_dict(), "why": "scores: not finite"}).startswith("scores: not finite (budget")
     assert "?x as fast" in proof.speed({"ratio": "fast"})
+    assert "8.3 ms on openvino, its own choice of threads, Some" in proof.speed({**SPEED, "threads": None})
     assert "on 0 images" in proof.calibration({"images": 3})
 
 

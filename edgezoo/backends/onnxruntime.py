@@ -146,6 +146,8 @@ def _session(
     for name in options:
         if name != "spin":
             raise UnknownName("option of onnxruntime", name, ["spin"])
+    if not isinstance(spin := options.get("spin", True), bool):
+        raise RequestError(f"onnxruntime: expected the option spin as true or false, got {spin!r:.40}")
     ort = require("onnxruntime")
     provider, provider_options = _provider(device)
     if provider not in ort.get_available_providers():
@@ -156,7 +158,7 @@ def _session(
     settings = ort.SessionOptions()
     settings.log_severity_level = _QUIET
     settings.intra_op_num_threads = threads or 0
-    settings.add_session_config_entry("session.intra_op.allow_spinning", str(int(options.get("spin", True))))
+    settings.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
     if graphs.half_scales(
         graph
     ):  # its integer kernels take float32 ones alone, and it makes an invalid graph of others

@@ -72,7 +72,9 @@ def _print_what_can_be_printed() -> None:
 
 
 def _complain(error: Exception, code: int) -> int:
-    text = " ".join(str(error).split())
+    from edgezoo.cli.show import printable
+
+    text = printable(" ".join(str(error).split()))
     red, plain = ("\033[31m", "\033[0m") if sys.stderr.isatty() and not os.environ.get("NO_COLOR") else ("", "")
     print(f"{red}edgezoo:{plain} {text}", file=sys.stderr)
     return code

@@ -18,7 +18,6 @@ HELP = (
 )
 
 _OF_THE_PIPELINE = {"source": None, "workers": None, "batch": 1, "max_seconds": 120.0}
-_BUSY = 0.1
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -73,7 +72,7 @@ def _bench(args: argparse.Namespace) -> int:
         "" if found.stable else f"; [yellow]not stable: it varies by {100 * found.spread:.0f} %, the machine is busy[/]"
     )
     show.out.print(f"pipeline / engine [bold]{found.ratio:.3f}[/] over {found.blocks} pairs of blocks{steady}")
-    show.out.print(f"[dim]{told}; {found.source}", soft_wrap=True)
+    show.out.print(f"[dim]{show.plain(told)}; {show.plain(found.source)}", soft_wrap=True)
     return 0
 
 
@@ -104,9 +103,7 @@ def _store(args: argparse.Namespace) -> int:
     versions = ", ".join(f"{name} {version}" for name, version in found.versions.items())
     told_of = f"{found.model} {found.size_wh[0]}x{found.size_wh[1]} on {found.device}{threads}; {versions}"
     show.out.print(f"[dim]{show.plain(told_of)}; {found.rounds} rounds; kept in {show.plain(path)}", soft_wrap=True)
-    if (found.others or 0) > _BUSY:
-        busy = f"other programs took {100 * (found.others or 0):.0f} % of the machine meanwhile"
-        show.out.print(f"[yellow]{busy}; measure again when it is idle", soft_wrap=True)
+    show.busy(found.others, "; measure again when it is idle")
     return 0
 
 
@@ -118,11 +115,17 @@ def _show_speeds(found: Speeds, rest: list[tuple[str, str, str]]) -> None:
     for speed in sorted(found.speeds, key=lambda each: -each.times):
         mark = "bold green" if speed is fastest else ""
         spread = "" if speed.low == speed.high else f"[dim]{speed.low:.2f} to {speed.high:.2f}"
-        cells = show.plain(speed.artifact), speed.backend, f"{speed.ms:.2f}", f"{speed.times:.2f}"
+        cells = show.plain(speed.artifact), show.plain(speed.backend), f"{speed.ms:.2f}", f"{speed.times:.2f}"
         table.add_row(*cells, spread, _note(speed, fastest, found.against), style=mark)
     for each in found.skipped:
         table.add_row(
-            show.plain(each.artifact), each.backend, "", "", "", f"skipped: {show.plain(each.why)}", style="dim"
+            show.plain(each.artifact),
+            show.plain(each.backend),
+            "",
+            "",
+            "",
+            f"skipped: {show.plain(each.why)}",
+            style="dim",
         )
     for name, target, why in rest:
         table.add_row(show.plain(name), show.plain(target), "", "", "", show.plain(why), style="dim")

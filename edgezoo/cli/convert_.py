@@ -156,9 +156,9 @@ def _tell(bundle: Bundle) -> None:
     )
     width, height = manifest.input.size_wh
     sizes = f"any size, proved at {batches}" if batches else f"fixed at {manifest.batch}"
-    made = f"{show.plain(manifest.title or manifest.name)}, {width}x{height}, {artifact.name}"
+    made = f"{show.plain(manifest.title or manifest.name)}, {width}x{height}, {show.plain(artifact.name)}"
     show.out.print(f"[green]✓[/] [bold]{show.plain(show.short(bundle.folder))}[/]  {made}", soft_wrap=True)
-    show.out.print(f"  agrees with {against} on {images} {kind}; largest differences: {told}")
+    show.out.print(f"  agrees with {show.plain(against)} on {images} {kind}; largest differences: {show.plain(told)}")
     show.out.print(f"  batch: {show.plain(sizes)}")
 
 

@@ -27,7 +27,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     from edgezoo.measure.evaluate import METRICS, evaluate
 
-    with options.open_engine(args) as engine, show.counting(f"{engine.bundle.manifest.name}") as progress:
+    with options.open_engine(args) as engine, show.counting(show.plain(engine.bundle.manifest.name)) as progress:
         found = evaluate(engine, args.data, limit=args.limit, progress=progress)
         told = f"{engine.bundle.manifest.name} {engine.artifact.name}, {engine.runs}"
     if args.json:
@@ -40,6 +40,8 @@ def run(args: argparse.Namespace) -> int:
         )
     show.out.print(table)
     protocol = ", ".join(f"{name} {value}" for name, value in found.protocol.items())
-    show.out.print(f"{found.images} images of {show.short(args.data)}; {protocol}", soft_wrap=True)
-    show.out.print(f"[dim]{told}; {found.seconds:.1f} s")
+    show.out.print(
+        f"{found.images} images of {show.plain(show.short(args.data))}; {show.plain(protocol)}", soft_wrap=True
+    )
+    show.out.print(f"[dim]{show.plain(told)}; {found.seconds:.1f} s")
     return 0

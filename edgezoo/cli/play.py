@@ -232,12 +232,13 @@ class _Watch:
         self._tells = self.photos and not self._args.sinks and not self._args.json
         manifest = engine.bundle.manifest
         title = show.plain(manifest.title or manifest.name)
-        show.err.print(f"[bold]{title}[/] {engine.artifact.name}, {engine.runs}", soft_wrap=True)
+        how = show.plain(f"{engine.artifact.name}, {engine.runs}")
+        show.err.print(f"[bold]{title}[/] {how}", soft_wrap=True)
         if self.recorded is not None:
             much = f"{self.limit_s:g} s as " if self.limit_s else ""
             self.hint = f"no display here: recording {much}{self.recorded}"
         if self.hint:
-            show.err.print(f"[dim]{self.hint}")
+            show.err.print(f"[dim]{show.plain(self.hint)}")
         if show.err.is_terminal:
             self._live.start()
 
@@ -252,7 +253,8 @@ class _Watch:
         if now - self._shown >= REFRESH_S and self._live.is_started:
             self._shown = now
             self._live.update(
-                Text(f"{self._numbers()}  {_in_words(result)}", overflow="ellipsis", no_wrap=True), refresh=True
+                Text(show.printable(f"{self._numbers()}  {_in_words(result)}"), overflow="ellipsis", no_wrap=True),
+                refresh=True,
             )
 
     def corner(self, frame: Frame) -> str:

@@ -15,13 +15,12 @@ HELP = "Tell which layers really run in which precision, where the time goes, an
 
 _SLOWEST = 10
 _WORTH_NAMING = 0.05
-_BUSY = 0.1
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="a bundle's folder, or a model's name")
     parser.add_argument(
-        "--layers", action="store_true", help="by layer; there is nothing else yet, so it may be left out"
+        "--layers", action="store_true", help="by layer (default: that is all there is yet, so it may be left out)"
     )
     parser.add_argument("--all", action="store_true", help="every layer in the order they run, not the slowest alone")
     parser.add_argument("--runs", type=int, default=20, metavar="N", help="timed runs (default: %(default)s)")
@@ -65,8 +64,7 @@ def run(args: argparse.Namespace) -> int:
         f"{runs['model']} {runs['precision']}, {runs['backend']} {runs['version']} on {runs['device']}{threads}{each}"
     )
     show.out.print(f"[dim]{show.plain(told)}", soft_wrap=True)
-    if (found.others or 0) > _BUSY:
-        show.out.print(f"[yellow]other programs took {100 * (found.others or 0):.0f} % of the machine meanwhile")
+    show.busy(found.others)
     if runs["device"] != "cpu":
         show.out.print("[dim]layers' times are those to launch them; what the device then takes is not told")
     return 0
@@ -75,7 +73,7 @@ def run(args: argparse.Namespace) -> int:
 def _show_precisions(found: LayerProfile) -> None:
     table = show.table("precision", "layers", "ms", "share", "", right=("layers", "ms", "share"))
     for name, part in found.precisions.items():
-        table.add_row(name, str(part.layers), f"{part.ms:.3f}", f"{100 * part.share:.1f} %", "")
+        table.add_row(show.plain(name), str(part.layers), f"{part.ms:.3f}", f"{100 * part.share:.1f} %", "")
     part = found.conversions
     kinds = ", ".join(f"{count} {kind}" for kind, count in found.conversion_kinds.items())
     row = [f"{part.layers}", f"{part.ms:.3f}", f"{100 * part.share:.1f} %"]
@@ -98,14 +96,17 @@ def _show_layers(found: LayerProfile, *, whole: bool) -> None:
 def _cells(layer: Layer, all_ms: float) -> tuple[str, ...]:
     share = 100 * layer.ms / all_ms if all_ms else 0.0
     precision = f"to {layer.precision}" if layer.conversion else layer.precision
-    return show.plain(layer.name), layer.kind, precision, f"{layer.ms:.3f}", f"{share:.1f} %"
+    return *map(show.plain, (layer.name, layer.kind, precision)), f"{layer.ms:.3f}", f"{share:.1f} %"
 
 
 def _show_rivals(found: LayerProfile, run_ms: float) -> None:
-    table = show.table("a whole run", "ms", f"against it, {found.runs['precision']} is", right=("ms",))
-    table.add_row(found.runs["precision"], f"{run_ms:.2f}", "")
+    ours = show.plain(found.runs["precision"])
+    table = show.table("a whole run", "ms", f"against it, {ours} is", right=("ms",))
+    table.add_row(ours, f"{run_ms:.2f}", "")
     for rival in found.against:
         color = "yellow" if rival.lost else "green" if rival.won else "default"
         spread = f"[dim]({rival.low:.2f} to {rival.high:.2f})"
-        table.add_row(rival.name, f"{rival.ms:.2f}", f"[{color}]{rival.ratio:.2f}[/] times as fast {spread}")
+        table.add_row(
+            show.plain(rival.name), f"{rival.ms:.2f}", f"[{color}]{rival.ratio:.2f}[/] times as fast {spread}"
+        )
     show.out.print(table)

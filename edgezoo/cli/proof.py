@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from edgezoo import records
 from edgezoo.bundle import Artifact
 from edgezoo.measure.evaluate import METRICS
 
@@ -28,13 +29,29 @@ def judgement(told: Mapping[str, Any], *, calibrated: bool = True) -> str:
     """`mAP50-95 36.4 -> 36.2 (drop 0.21, 95 % -0.52 .. 0.93; budget 1.0) on 88 images of photos`, of a `Judgement`."""
     unseen = " that calibration did not see" if calibrated else ""
     where = f"on {told.get('images')} images of {told.get('data')}{unseen}"
-    budget = f"budget {told.get('max_drop')}"
+    allowed = told.get("max_drop")
+    budget = f"budget {allowed if records.is_figure(allowed) else '?'}"
     if told.get("why"):
-        return f"{told['why']} ({budget}) {where}"
+        return f"{told['why']} ({budget}) {where}{_looks(told)}"
     metric = METRICS.get(str(told.get("metric")), told.get("metric"))
     fp32, value = (_figure(told.get(name), 1, times=100) for name in ("fp32", "value"))
     drop, low, high = (_figure(told.get(name), 2) for name in ("drop", "low", "high"))
-    return f"{metric} {fp32} -> {value} (drop {drop}, 95 % {low} .. {high}; {budget}) {where}"
+    return (
+        f"{metric} {fp32} -> {value} (drop {drop}, 95 % {low} .. {high}; {budget}) {where}{_looks(told)}{_doubt(told)}"
+    )
+
+
+def _looks(told: Mapping[str, Any]) -> str:
+    """Who looks often finds by chance what is not there: how often the same images were asked."""
+    looks = told.get("looks")
+    return f"; candidate {looks} that was put to them" if records.is_figure(looks) and looks != 1 else ""
+
+
+def _doubt(told: Mapping[str, Any]) -> str:
+    drop, high, allowed = (told.get(name) for name in ("drop", "high", "max_drop"))
+    if not (records.is_figure(drop) and records.is_figure(high) and records.is_figure(allowed)):
+        return ""
+    return "; the drop is within the budget, its 95 % interval is not" if drop <= allowed < high else ""
 
 
 def calibration(told: Mapping[str, Any]) -> str:
@@ -46,7 +63,8 @@ def speed(told: Mapping[str, Any]) -> str:
     """`1.60x as fast as fp32: 8.3 ms on openvino, 2 threads, Some CPU`; `speed unmeasured`."""
     if not told:
         return "speed unmeasured"
-    where = f"{told.get('backend')}, {told.get('threads')} threads, {_mapping(told, 'machine').get('cpu')}"
+    threads = "its own choice of threads" if told.get("threads") is None else f"{told['threads']} threads"
+    where = f"{told.get('backend')}, {threads}, {_mapping(told, 'machine').get('cpu')}"
     return (
         f"{_figure(told.get('ratio'), 2)}x as fast as {told.get('against')}: {_figure(told.get('ms'), 1)} ms on {where}"
     )
@@ -61,7 +79,7 @@ def _errors(told: Mapping[str, Any]) -> Iterator[str]:
 
 def _figure(value: object, digits: int, *, times: int = 1) -> str:
     """A number, and not `-0.0`; `?` for what a bundle has in the place of one."""
-    return f"{round(times * value, digits) + 0.0:.{digits}f}" if isinstance(value, (int, float)) else "?"
+    return f"{round(times * value, digits) + 0.0:.{digits}f}" if records.is_figure(value) else "?"
 
 
 def _mapping(told: Mapping[str, Any], name: str) -> Mapping[str, Any]:

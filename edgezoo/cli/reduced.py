@@ -28,16 +28,25 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "int8-openvino, int8-tensorrt (default: fp32)",
     )
     group = parser.add_argument_group("lower precisions: written where they hold the budget, else not")
-    group.add_argument("--max-drop", metavar="POINTS", type=float, help="the budget against fp32 (default: 1.0)")
+    group.add_argument(
+        "--max-drop",
+        metavar="POINTS",
+        type=float,
+        help="the budget against fp32 (default: 1.0), with --data in points of mAP or top-1; else of agreement: top-1 "
+        "as fp32, or AP at IoU 0.5 of what fp32 finds surely, which hardly judges how well boxes fit",
+    )
     group.add_argument(
         "--data", metavar="DIR", type=Path, help="labelled images to judge by, as for eval; without: agreement"
     )
     group.add_argument(
         "--calibration",
         metavar="WHAT",
-        help="images to calibrate with: a set's name, folder, pattern or video (default: the model's set, or --data)",
+        help="images to calibrate with: a set's name, folder, pattern or video (default: the set named like the model, "
+        "else half of --data, else COCO's for its 80 classes)",
     )
-    group.add_argument("--calibration-images", metavar="N", type=int, help="how many of them (default: 40)")
+    group.add_argument(
+        "--calibration-images", metavar="N", type=int, help="how many of them (default: 40, or half of what there is)"
+    )
     group.add_argument("--seed", metavar="N", type=int, help="which of them (default: 0)")
     group.add_argument(
         "--method",
@@ -45,7 +54,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="how ranges are taken: error, average, percentile, entropy, minmax (default: the gentlest of all)",
     )
     group.add_argument(
-        "--ranges", metavar="FILE.json", type=Path, help="keep the calibration there, or use it where nothing changed"
+        "--ranges",
+        metavar="FILE.json",
+        type=Path,
+        help="keep the calibration there, or use it where nothing changed; with --method, whose ranges they are",
     )
     group.add_argument(
         "--search",
@@ -53,7 +65,10 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         help="find layers to leave in float where INT8 alone is over the budget (default: yes)",
     )
     group.add_argument(
-        "--search-minutes", metavar="M", type=float, help="for each artifact at most (default: 10; 0 is --no-search)"
+        "--search-minutes",
+        metavar="M",
+        type=float,
+        help="for each artifact's search, judging comes on top (default: 10; 0: no search)",
     )
     group.add_argument("--recipe", metavar="FILE.toml", type=Path, help="make the artifact of a recipe again")
     group.add_argument("--tensorrt", metavar="VERSION", help="the oldest for int8-tensorrt: 8.6, 10, 11 (default: 10)")
@@ -67,6 +82,14 @@ _OF_REDUCED = (
     "recipe", "tensorrt", "keep_slower",
 )  # fmt: skip
 _OF_RECIPE = ("calibration_images", "seed", "method", "search", "search_minutes", "tensorrt")
+
+_READ_BY = {
+    "method": ("int8", "fp16"),
+    "ranges": ("int8", "fp16"),
+    "search": ("int8",),
+    "search_minutes": ("int8",),
+    "tensorrt": ("int8-tensorrt",),
+}
 
 
 def asked(args: argparse.Namespace) -> tuple[list[str], Terms]:
@@ -88,8 +111,21 @@ def asked(args: argparse.Namespace) -> tuple[list[str], Terms]:
         names = [made]
     elif not names and (given := _given(args, _OF_REDUCED)):
         raise RequestError(f"expected --{given} for a lower precision, asked for is fp32; give --precision int8")
+    _check_read(args, names)
+    if args.ranges and not args.method and recipe is None:
+        raise RequestError(f"{args.ranges}: keeps the ranges of one method, got none; give --method, as --method error")
     check_possible(names)
     return names, _terms(args, recipe)
+
+
+def _check_read(args: argparse.Namespace, names: Sequence[str]) -> None:
+    """RequestError for an option that nothing of what is asked for reads."""
+    for option, readers in _READ_BY.items():
+        read = any(name.startswith(readers) for name in names)
+        if names and not read and (given := _given(args, (option,))):
+            raise RequestError(
+                f"expected --{given} for {' or '.join(readers)}, asked for is {', '.join(names)}; leave it out"
+            )
 
 
 def _given(args: argparse.Namespace, names: Sequence[str]) -> str | None:
@@ -98,7 +134,6 @@ def _given(args: argparse.Namespace, names: Sequence[str]) -> str | None:
 
 
 def _terms(args: argparse.Namespace, recipe: QuantisationRecipe | None) -> Terms:
-    from edgezoo.reduce.int8.calibrate import METHODS
     from edgezoo.reduce.terms import Terms
 
     wanted: dict[str, Any] = {
@@ -107,7 +142,7 @@ def _terms(args: argparse.Namespace, recipe: QuantisationRecipe | None) -> Terms
         "source": args.calibration,
         "images": args.calibration_images,
         "seed": args.seed,
-        "methods": (args.method,) if args.method else METHODS[:1] if args.ranges else None,
+        "methods": (args.method,) if args.method else None,
         "ranges": args.ranges,
         "minutes": 0.0 if args.search is False else args.search_minutes,
         "tensorrt": args.tensorrt,
@@ -158,7 +193,8 @@ def _verdict(outcome: Outcome) -> str:
 def _grounds(outcome: Outcome, folder: str) -> Iterator[str]:
     """How it was judged; of what was written, how it was made and what makes it again."""
     for judged in outcome.judgements[-1:]:
-        yield proof.judgement(judged.to_dict(), calibrated=outcome.chosen is not None)
+        looks = {"looks": len(outcome.judgements)}
+        yield proof.judgement({**judged.to_dict(), **looks}, calibrated=outcome.chosen is not None)
     if outcome.artifact is not None and outcome.chosen is not None:
         yield _floats(outcome.chosen, outcome.search)
         beside = (outcome.artifact.recipe, outcome.artifact.picture)
@@ -181,7 +217,7 @@ def _named(layers: Sequence[str]) -> str:
 
 def _tried(outcome: Outcome, search: Search) -> Table:
     """All sets of layers in float, with what the gate said to those that came that far."""
-    right = ("layers in float", "harm", "points lost for sure")
+    right = ("layers in float", "harm", "points lost at least, on calibration images")
     table = show.table("ranges by", *right, "at the gate", right=right)
     gate = {id(trial): judged for trial, judged in zip(search.candidates, outcome.judgements)}
     for trial in search.trials:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 from collections.abc import Iterator
@@ -31,6 +32,8 @@ from rich.text import Text
 
 out = Console(highlight=False, emoji=False)
 err = Console(stderr=True, highlight=False, emoji=False)
+_BUSY = 0.1
+_UNSEEN = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # control, and turned around
 
 
 class Step(Protocol):
@@ -58,8 +61,24 @@ def table(*columns: str, right: tuple[str, ...] = (), title: str | None = None) 
 
 
 def plain(text: object) -> str:
-    """`text` as it is, also where it has brackets: names and paths of users are no markup of ours."""
-    return escape(str(text))
+    """`text` as it is, also where it has brackets: names and paths of users are no markup of ours.
+
+    What would move the cursor, clear the screen or turn letters around is shown as `�`: it may come from a bundle of
+    somebody else's.
+    """
+    return escape(printable(str(text)))
+
+
+def printable(text: str) -> str:
+    """`text` without what is told to a terminal and not to its reader; lines end as they did."""
+    return _UNSEEN.sub("�", text)
+
+
+def busy(others: float | None, cure: str = "") -> None:
+    """A warning where other programs took more than a little of the machine meanwhile, 0..1 of all its cores."""
+    if (others or 0) > _BUSY:
+        told = f"other programs took {100 * (others or 0):.0f} % of the machine meanwhile{cure}"
+        out.print(f"[yellow]{told}", soft_wrap=True)
 
 
 def print_json(data: dict[str, Any]) -> None:
@@ -154,7 +173,7 @@ def stages() -> Iterator[Stage]:
         def tell(text: str, done: int, total: int) -> None:
             nonlocal last
             if text != last:
-                progress.reset(line, description=escape(text))
+                progress.reset(line, description=plain(text))
                 last = text
             progress.tasks[0].total = total or None  # `update` takes None for "as it was"
             progress.update(line, completed=done, counted=f"{done}/{total}" if total else "")

@@ -54,11 +54,13 @@ def _replay(args: argparse.Namespace) -> int:
     levels = f"{geometry.largest_levels} grey levels"
     table.add_row("geometry", levels, f"{geometry.tolerance_levels}", _mark(geometry.ok))
     for name, answer in found.answers.items():
-        table.add_row(name.replace("_", " "), f"{answer.largest:.2g}", f"{answer.tolerance:.2g}", _mark(answer.ok))
+        table.add_row(
+            show.plain(name.replace("_", " ")), f"{answer.largest:.2g}", f"{answer.tolerance:.2g}", _mark(answer.ok)
+        )
     show.out.print(table)
     runs = found.runs
     how = f"{runs['backend']} {runs['version']} on {runs['device']}, OpenCV {geometry.opencv}"
-    show.out.print(f"{_mark(found.ok)} {found.images} golden images, {how}")
+    show.out.print(f"{_mark(found.ok)} {found.images} golden images, {show.plain(how)}")
     return 0 if found.ok else 1
 
 

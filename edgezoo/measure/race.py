@@ -11,7 +11,7 @@ from typing import Any
 from edgezoo.engine import Engine
 from edgezoo.errors import RequestError
 from edgezoo.measure.bench import CLIP
-from edgezoo.measure.player import BareEngine
+from edgezoo.measure.player import BLOCK_RUNS, BareEngine
 
 MARGIN = 0.03
 """Closer than that is as fast."""
@@ -78,6 +78,11 @@ def race(
         for rival, ms, theirs in zip(rivals, took_ms[1:], rates[1:])
     ]
     return took_ms[0], found
+
+
+def block_s(run_s: float) -> float:
+    """About how long a round takes for each engine, of one whose run takes that long."""
+    return max(_BLOCK_S, BLOCK_RUNS * run_s) + _PAUSE_S
 
 
 def _against(name: str, ms: float, ratios: Sequence[float]) -> Against:

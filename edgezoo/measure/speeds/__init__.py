@@ -8,12 +8,12 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 
+from edgezoo import records
 from edgezoo.bundle import Artifact, Bundle
 from edgezoo.engine import Engine
 from edgezoo.errors import BackendError, MissingDependency, RequestError
 from edgezoo.machine import OtherLoad
-from edgezoo.measure.player import BLOCK_RUNS
-from edgezoo.measure.race import race
+from edgezoo.measure.race import block_s, race
 from edgezoo.measure.speeds.stored import Skipped, Speed, Speeds, called, hardware, identity_of, installed, now
 
 Candidate = tuple[str, Artifact]
@@ -23,7 +23,6 @@ _EXACTEST_FIRST = ("fp32", "fp16", "bf16", "int8")
 FIRST = "onnxruntime"
 _SECONDS = 15.0
 _ROUNDS = (3, 15)
-_BLOCK_S, _PAUSE_S = 0.25, 0.1  # of a race, to reckon how many rounds the seconds are enough for
 
 
 def candidates(bundle: Bundle) -> list[Candidate]:
@@ -101,7 +100,7 @@ def _why_not(artifact: Artifact, here: Mapping[str, str]) -> str:
     judged = artifact.judgement
     if not _met(artifact):
         lost, allowed = judged.get("drop"), judged.get("max_drop")
-        told = isinstance(lost, (int, float)) and isinstance(allowed, (int, float))
+        told = records.is_figure(lost) and records.is_figure(allowed)
         budget = f": {lost:.2f} points lost, {allowed:g} allowed" if told else ""
         return f"missed its budget{budget}" if judged else "was never judged"
     return f"{artifact.target} is not installed" if artifact.target not in here else "cannot be asked for by name"
@@ -130,7 +129,7 @@ def _opened(
             engine.warm_up()
             began = time.perf_counter()
             engine.warm_up()
-            seconds += max(_BLOCK_S, BLOCK_RUNS * (time.perf_counter() - began)) + _PAUSE_S
+            seconds += block_s(time.perf_counter() - began)
         except (BackendError, RequestError, MissingDependency) as error:
             refused.append(error)
             identity, why = identity_of(artifact), " ".join(str(error).split())
