@@ -318,6 +318,12 @@ def test_a_provider_that_falls_back_is_found_out(graph: bytes, monkeypatch: pyte
         open_backend("onnxruntime", graph, device="cuda")
 
 
+@pytest.mark.parametrize("spin", ["abc", 0, None, [1]])
+def test_spinning_is_on_or_off(graph: bytes, spin: Any) -> None:
+    with pytest.raises(RequestError, match="onnxruntime: expected the option spin as true or false, got "):
+        open_backend("onnxruntime", graph, options={"spin": spin})
+
+
 def test_spinning_can_be_turned_off(graph: bytes) -> None:
     backend = open_backend("onnxruntime", graph, options={"spin": False})
     assert backend.run(images(1))["boxes"].tolist() == [[list(BOX)]]

@@ -132,6 +132,15 @@ def test_candidates_are_what_met_its_budget_where_it_may_run(
     }
 
 
+@pytest.mark.parametrize("drop", [10**400, 1e300, True, "3.14", None])
+def test_a_budget_missed_by_what_is_no_figure(
+    plain: Bundle, here: Path, monkeypatch: pytest.MonkeyPatch, drop: Any
+) -> None:
+    runtimes(monkeypatch, BOTH)
+    bundle = bundle_with(plain, here / "b", artifact(plain, "int8", "openvino", {**MISSED, "drop": drop}))
+    assert [why for _, why in left_out(bundle)] == ["missed its budget"]
+
+
 def test_what_is_installed() -> None:
     found = stored.installed()
     assert found["onnxruntime"][0].isdecimal()
@@ -532,6 +541,40 @@ def test_bench_store_prints_all_and_marks_the_fastest(
     assert rows[6] == "int8-openvino openvino missed its budget: 3.14 points lost, 1 allowed"
     assert rows[7].startswith("squares 64x48 on cpu; onnxruntime 1.32.0; ")
     assert fastest(Bundle.open(here / "b")).precision == "int8-onnxruntime"
+
+
+@pytest.mark.parametrize("verb", [["bench", "b", "--store"], ["profile", "b", "--no-compare"], ["info", "b"]])
+def test_names_in_a_bundle_are_text_and_move_no_cursor(
+    plain: Bundle, here: Path, monkeypatch: pytest.MonkeyPatch, call: Callable[..., Any], verb: list[str]
+) -> None:
+    made = bundle_with(plain, here / "b", artifact(plain, "[bold]\x1b[2Jint7[/]"))
+    manifest = dataclasses.replace(made.manifest, title="[red]a[/nothing]\x1b]0;mine\x07\u202e")
+    add_manifest(made.folder, manifest)
+    runtimes(monkeypatch, ONE)
+    timed(monkeypatch, **{"[bold]\x1b[2Jint7[/]_onnxruntime": 0.5})
+    code, out, err = call(*verb, *(["--precision", "[bold]\x1b[2Jint7[/]"] if verb[0] == "profile" else []))
+    assert (code, err) == (0, "")
+    assert "[bold]\N{REPLACEMENT CHARACTER}[2Jint7[/]" in out
+    assert not set(out) & {"\x1b", "\x07", "\u202e"}
+
+
+def test_rivals_names_are_text(plain: Bundle, capfd: pytest.CaptureFixture[str]) -> None:
+    from edgezoo.cli import profile_
+    from edgezoo.measure.layers import profile_layers
+
+    found = profile_layers(plain, runs=1, compare=False)
+    rival = Against(name="[/x]\x1b[2J", ms=1.0, ratio=1.0, low=1.0, high=1.0)
+    strange = {**found.runs, "precision": "[/y]"}
+    profile_._show_rivals(dataclasses.replace(found, against=(rival,), runs=strange), 1.0)
+    out = capfd.readouterr().out
+    assert "[/x]\N{REPLACEMENT CHARACTER}[2J" in out
+    assert "[/y]" in out
+
+
+def test_an_error_moves_no_cursor(call: Callable[..., Any]) -> None:
+    code, _, err = call("info", "\x1b[2Jno such model")
+    assert code == 2
+    assert "\x1b" not in err
 
 
 def test_bench_store_as_json(measured: Bundle, call: Callable[..., Any]) -> None:
