@@ -29,6 +29,7 @@ from edgezoo.sources.images import SUFFIXES, decode_image, find_images, is_image
 from edgezoo.sources.video import Video
 from edgezoo.weights import Progress, fetch, sha256_of
 
+Stretch = tuple[float, float]
 _CURE = "give a set's name, a .toml, a folder, a pattern such as 'photos/*.jpg', an image or a video"
 
 
@@ -162,12 +163,7 @@ def read_set(name_or_path: str | Path) -> ImageSet:
 
 
 def draw(
-    what: str | Path,
-    *,
-    count: int,
-    seed: int = 0,
-    progress: Progress | None = None,
-    stretch: tuple[float, float] = (0.0, 1.0),
+    what: str | Path, *, count: int, seed: int = 0, progress: Progress | None = None, stretch: Stretch = (0.0, 1.0)
 ) -> Drawn:
     """`count` images of `what`, or all where there are fewer: one of each of `count` equal parts, which one by `seed`.
 
@@ -220,26 +216,20 @@ def _from_set(images: ImageSet, count: int, seed: int, progress: Progress | None
 
 def _from_files(text: str, count: int, seed: int) -> Drawn:
     try:
-        found = _in_folders(text) or find_images(text)
+        found = find_images(text)
     except SourceError:
-        raise
+        if not (found := _in_folders(Path(text))):
+            raise
     except OSError as error:
         raise SourceError(f"{text}: expected images: {error.strerror}") from None
     return draw_files(found, text, count=count, seed=seed)
 
 
-def _in_folders(text: str) -> list[str]:
-    """The images of the folders in a folder that has none itself, such as one a class; else none."""
-    home = Path(text)
-    if not home.is_dir() or any(path.name.lower().endswith(SUFFIXES) for path in home.iterdir()):
-        return []
-    return [
-        str(path)
-        for path in home.rglob("*")
-        if path.name.lower().endswith(SUFFIXES)
-        and not any(part.startswith(".") for part in path.relative_to(home).parts)
-        and path.is_file()
-    ]
+def _in_folders(home: Path) -> list[str]:
+    """The images in the folders of a folder, such as one a class; what is hidden is left out."""
+    found = {path.relative_to(home): path for path in home.rglob("*") if path.name.lower().endswith(SUFFIXES)}
+    shown = [path for name, path in found.items() if not any(part.startswith(".") for part in name.parts)]
+    return [str(path) for path in shown if path.is_file()]
 
 
 def draw_files(found: Sequence[str], source: str, *, count: int, seed: int = 0) -> Drawn:
@@ -276,7 +266,7 @@ def _read(path: Path) -> tuple[npt.NDArray[np.uint8], str]:
     return data, hashlib.sha256(data.data).hexdigest()
 
 
-def _from_video(text: str, count: int, seed: int, stretch: tuple[float, float]) -> Drawn:
+def _from_video(text: str, count: int, seed: int, stretch: Stretch) -> Drawn:
     path = Path(text)
     first = Video(Address("", text))
     total = first.frames or 0
