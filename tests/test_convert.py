@@ -878,7 +878,7 @@ def test_a_write_that_fails_leaves_nothing(
 def test_a_place_where_nothing_can_be_written(tmp_path: Path) -> None:
     card = graphs.card_of("squares", tmp_path / "card", RECIPE)
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(ConvertError, match="expected a folder to write to, got .*/file, where none can be"):
+    with pytest.raises(ConvertError, match=r"expected a folder to write to, got .*/file, where none can be"):
         convert(card, tmp_path / "file" / "out")
 
 
