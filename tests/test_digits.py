@@ -16,8 +16,11 @@ from edgezoo.bundle import Bundle
 from edgezoo.cards import read_card
 from edgezoo.engine import Engine
 from edgezoo.errors import MissingDependency
+from edgezoo.imagesets import draw
 from edgezoo.loading import find_bundle, load
 from edgezoo.measure.evaluate import evaluate
+from edgezoo.measure.gate import examine, judge
+from edgezoo.measure.verify import verify
 from edgezoo.results import Detections
 from edgezoo.sources.images import find_images
 from edgezoo.weights import sha256_of
@@ -52,6 +55,35 @@ def test_it_is_small() -> None:
     learnt = [value.size for name, value in tensors.items() if name.endswith((".weight", ".bias"))]
     assert 100_000 < sum(learnt) < 500_000
     assert sum(path.stat().st_size for path in RECIPE.rglob("*") if path.is_file()) < 8e6
+
+
+INTEGERS = ("int8-openvino", "int8-tensorrt")
+
+
+@pytest.mark.parametrize("precision", INTEGERS)
+def test_its_integers_lose_less_than_a_point(precision: str) -> None:
+    bundle = find_bundle("digits")
+    artifact = bundle.artifact(precision)
+    judged = artifact.judgement
+    assert (judged["ok"], judged["metric"], judged["images"]) == (True, "map", 1000)
+    assert judged["drop"] <= judged["max_drop"] <= 1.0
+    assert len(artifact.calibration["images"]) == 32
+    assert artifact.recipe is not None
+    size, full = ((bundle.folder / each.file).stat().st_size for each in (artifact, bundle.artifact()))
+    assert size < 0.5 * full
+    assert verify(bundle, precision=precision).ok
+
+
+@pytest.mark.parametrize("precision", ["fp32", "int8-openvino"])
+def test_both_runtimes_see_the_same(precision: str) -> None:
+    pytest.importorskip("openvino", reason="it is one of the two")
+    with (
+        load("digits", backend="onnxruntime", precision=precision) as one,
+        load("digits", backend="openvino", precision=precision) as other,
+    ):
+        exam = examine(one.infer, one.bundle.manifest, drawn=draw("digits", count=32))
+        judged = judge(exam, other.infer, max_drop=1.0)
+    assert judged.ok, judged
 
 
 def test_its_card_states_what_was_measured() -> None:
