@@ -150,20 +150,8 @@ def _terms(args: argparse.Namespace, recipe: QuantisationRecipe | None) -> Terms
     }
     if recipe is not None:
         wanted |= {"recipe": recipe, "images": recipe.images, "seed": recipe.seed, "methods": (recipe.method,)}
-        wanted |= {"source": args.calibration or _source(args.recipe, recipe), "tensorrt": recipe.tensorrt}
+        wanted |= {"source": args.calibration, "tensorrt": recipe.tensorrt}
     return Terms(**{name: value for name, value in wanted.items() if value is not None})
-
-
-def _source(path: Path, recipe: QuantisationRecipe) -> str:
-    """What the recipe was calibrated with, where that can be found by its name. Raises RequestError."""
-    from edgezoo import imagesets
-
-    if recipe.calibration not in imagesets.names() and not Path(recipe.calibration).exists():
-        raise RequestError(
-            f"{path}: was calibrated with {recipe.images} images of {recipe.calibration!r}, which is no set of "
-            "edgezoo's and not here; give --calibration with them"
-        )
-    return recipe.calibration
 
 
 def tell(outcomes: Sequence[Outcome], folder: str) -> None:

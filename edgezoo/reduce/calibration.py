@@ -67,13 +67,14 @@ def draw(
     """Images to calibrate with: of `source`; else of the set that bears the model's name; else half of `data` at most;
     else, for COCO's own labels, of COCO's set. Of a video, from its first two thirds.
 
-    With a recipe: of `source`; else of the set that it names; else of `data`, as many as are asked for. `progress`
-    hears of downloads. Raises RequestError where there is none of these, and what `imagesets.draw` raises.
+    With a recipe: of `source`; else of the set that it names, or of what lies here under that name; else of `data`, as
+    many as are asked for. `progress` hears of downloads. Raises RequestError where there is none of these, and what
+    `imagesets.draw` raises.
     """
     sets = imagesets.names()
     if source is None:
         named = manifest.name if recipe is None else recipe.calibration
-        source = named if named in sets else None
+        source = named if named in sets or (recipe is not None and Path(named).exists()) else None
     if source is not None:
         return imagesets.draw(source, count=count, seed=seed, progress=progress, stretch=stretch)
     if data is not None:
@@ -83,7 +84,7 @@ def draw(
     if recipe is not None:
         raise RequestError(
             f"the recipe's calibration: expected {recipe.images} images of {recipe.calibration!r}, which is no set of "
-            "edgezoo's; give --calibration with them, or --data if they were drawn from labelled images"
+            "edgezoo's and not here; give --calibration with them, or --data if they were drawn from labelled images"
         )
     if manifest.labels == read_labels(zoo_folder() / "labels" / f"{COCO_LABELS}.txt"):
         return imagesets.draw(COCO_SET, count=count, seed=seed, progress=progress, stretch=stretch)
