@@ -245,7 +245,10 @@ def test_the_ranges_that_are_asked_for_suffice_whatever_is_in_float(target: str,
     wanted = emitter(target).layers(of.model)
     for seed in range(10):
         chosen = np.random.default_rng(seed).random(len(wanted)) < 0.4
-        emitter(target).emit(of.model, ranges, [name for name, free in zip(wanted, chosen) if free])
+        floats = [name for name, free in zip(wanted, chosen) if free]
+        made = emitter(target).emit(of.model, ranges, floats)
+        pairs = any(node.op_type == "DequantizeLinear" for node in made.graph.node)
+        assert pairs == (len(floats) < len(wanted))
 
 
 @pytest.mark.parametrize("target", TARGETS)
