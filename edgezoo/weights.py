@@ -115,7 +115,7 @@ def _fetch(file: RemoteFile, progress: Progress | None, tries: _Tries) -> Path:
         if kept.is_file() and sha256_of(kept).startswith(expected):
             return kept
         kept.parent.mkdir(parents=True, exist_ok=True)
-        with _partial(kept) as part:
+        with partial_file(kept) as part:
             origin = _bring(file, mirror, part, progress, tries)
             got = sha256_of(part)
             if not got.startswith(expected):
@@ -260,7 +260,7 @@ def _ask_sums(url: str, kept: Path, tries: _Tries) -> bool:
         if not answer.ok:
             return False
         kept.parent.mkdir(parents=True, exist_ok=True)
-        with _partial(kept) as part:
+        with partial_file(kept) as part:
             part.write_bytes(answer.content)
             os.replace(part, kept)
     except requests.RequestException:
@@ -274,7 +274,7 @@ def _parse_sums(text: str) -> dict[str, str]:
 
 
 @contextmanager
-def _partial(final: Path) -> Iterator[Path]:
+def partial_file(final: Path) -> Iterator[Path]:
     """A new name beside `final` to write to; whatever has it at the end is removed.
 
     It is no file before there is something to write: a thread that hangs until the process ends leaves none.

@@ -17,8 +17,7 @@ from edgezoo.convert.graph import Nodes, emit, inside
 from edgezoo.preprocess import Preprocess
 from edgezoo.reduce.int8 import tensors
 from edgezoo.reduce.int8.calibrate import calibrate
-from edgezoo.reduce.int8.wiring import Ranges
-from edgezoo.reduce.regions import plain
+from edgezoo.reduce.regions import Ranges, plain
 
 SIDE = 16
 YOLOX = Preprocess(size_wh=(SIDE, SIDE), fit="stretch")

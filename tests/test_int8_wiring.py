@@ -11,7 +11,8 @@ from smallnets import Small, answers, decibels, measured
 
 from edgezoo.errors import ConvertError
 from edgezoo.reduce.int8.onnxruntime import emit
-from edgezoo.reduce.int8.wiring import Grid, Wiring, attribute, in_opset, output_axis, symmetric_grid, unsigned_grid
+from edgezoo.reduce.int8.wiring import Grid, Wiring, attribute, output_axis, symmetric_grid, unsigned_grid
+from edgezoo.reduce.regions import in_opset
 
 RANGES = [(-1.0, 1.0), (0.0, 6.0), (-3.0, 0.0), (2.0, 5.0), (-5.0, -2.0), (0.0, 0.0), (-1e-30, 1e-30), (1e30, 2e30)]
 

@@ -54,7 +54,11 @@ def _fit_the_task(found: Arrays, task: str) -> bool:
 
 def infer_one(backend: Backend, image: Image, recipe: Preprocess) -> Arrays:
     """What the artifact says of one image; N = 1 also where its batch size is fixed."""
-    placed, _ = recipe.place(image)
+    return run_one(backend, recipe.place(image)[0])
+
+
+def run_one(backend: Backend, placed: Image) -> Arrays:
+    """The same of an image that is placed already, uint8 (H, W, 3)."""
     fixed = backend.inputs[0].shape[0] or 1
     outputs = backend.run({DOOR: np.repeat(placed[None], fixed, axis=0)})
     return {name: value[:1] for name, value in outputs.items()}

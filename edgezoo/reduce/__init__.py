@@ -12,11 +12,12 @@ from edgezoo.bundle import Artifact, Bundle, digest_of
 from edgezoo.convert import write
 from edgezoo.errors import BackendError, ConvertError, UnknownName
 from edgezoo.reduce.candidates import Workshop
+from edgezoo.reduce.int8 import TARGETS
 from edgezoo.reduce.picture import picture
 from edgezoo.reduce.search import Tell
 from edgezoo.reduce.terms import Outcome, Terms
 
-_INT8 = ("int8-onnxruntime", "int8-openvino", "int8-tensorrt")
+_INT8 = tuple(f"int8-{target}" for target in TARGETS)
 NAMES = ("fp16", "bf16-openvino", *_INT8)
 _SHORT = {"bf16": ("bf16-openvino",), "int8": _INT8}
 

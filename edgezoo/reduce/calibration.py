@@ -17,8 +17,8 @@ from edgezoo.measure.gate import LEAST
 from edgezoo.reduce import reuse
 from edgezoo.reduce.int8 import tensors
 from edgezoo.reduce.int8.calibrate import calibrate
-from edgezoo.reduce.int8.wiring import Ranges
 from edgezoo.reduce.recipe import QuantisationRecipe
+from edgezoo.reduce.regions import Ranges
 from edgezoo.weights import Progress
 
 if TYPE_CHECKING:

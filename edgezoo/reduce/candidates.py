@@ -152,7 +152,7 @@ class Workshop:
 
     def _make(self, outcome: Outcome) -> None:
         draft = self._draft(outcome.name)
-        for candidate in islice(self._candidates(outcome.name, outcome), LOOKS):
+        for candidate in islice(self._candidates(outcome), LOOKS):
             with closing(self._opened(draft, candidate.graph)) as engine:
                 if self._holds(engine, candidate, outcome):
                     outcome.artifact = self._finished(draft, outcome, engine)
@@ -176,8 +176,8 @@ class Workshop:
             return False
         return True
 
-    def _candidates(self, name: str, outcome: Outcome) -> Iterator[_Candidate]:
-        precision, _, target = name.partition("-")
+    def _candidates(self, outcome: Outcome) -> Iterator[_Candidate]:
+        precision, _, target = outcome.name.partition("-")
         if precision == "bf16":
             yield _Candidate(None)
         elif precision == "fp16":
@@ -246,7 +246,7 @@ class Workshop:
         )
 
     def _opened(self, draft: Artifact, graph: bytes | None) -> Engine:
-        """The candidate on its target where that is here, else on ONNX Runtime, which computes the same."""
+        """The candidate on its target where that is here, else on ONNX Runtime, whose answers are near."""
         graph = self.graph if graph is None else graph
         if draft.target in ("", "onnxruntime", "tensorrt"):
             return self.fp32.over(graph, draft, backend="onnxruntime")

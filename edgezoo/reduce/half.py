@@ -17,12 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from edgezoo.errors import ConvertError, UnknownName
-from edgezoo.reduce.regions import QUANTISERS, plain, regions
+from edgezoo.reduce.regions import QUANTISERS, Ranges, in_opset, opset_of, plain, regions
 
 if TYPE_CHECKING:
     import onnx
-
-Ranges = Mapping[str, tuple[float, float]]
 
 SCALES_MAY_BE_HALF = 19  # the first opset whose QuantizeLinear takes them
 _LARGEST = float(np.finfo(np.float16).max)
@@ -72,12 +70,9 @@ def half(graph: onnx.ModelProto, *, keep: Collection[str] = (), ranges: Ranges |
 
 def _prepared(graph: onnx.ModelProto) -> onnx.ModelProto:
     """A plain copy in an opset that will do."""
-    from onnx import version_converter
-
     model = plain(graph)
-    opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
-    if opset < SCALES_MAY_BE_HALF and any(node.op_type in QUANTISERS for node in model.graph.node):
-        model = plain(version_converter.convert_version(model, SCALES_MAY_BE_HALF))  # which adds nodes without a name
+    if opset_of(model) < SCALES_MAY_BE_HALF and any(node.op_type in QUANTISERS for node in model.graph.node):
+        model = plain(in_opset(model, SCALES_MAY_BE_HALF))  # which adds nodes without a name
         model.ir_version = max(model.ir_version, 9)
     return model
 
@@ -221,9 +216,8 @@ def _may_be_half(model: onnx.ModelProto, node: onnx.NodeProto) -> tuple[Any, Any
     """Two functions of a place: whether ONNX lets that input, that output, of the node be float16."""
     from onnx import defs
 
-    opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
     try:
-        schema = defs.get_schema(node.op_type, opset, node.domain)
+        schema = defs.get_schema(node.op_type, opset_of(model), node.domain)
     except defs.SchemaError:  # not ONNX's own
         return (lambda i: False), (lambda i: False)
 

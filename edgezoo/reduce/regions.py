@@ -5,7 +5,7 @@ No node's name is asked: what counts is which nodes carry weights, and what lies
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,9 @@ from edgezoo.errors import ConvertError
 
 if TYPE_CHECKING:
     import onnx
+
+Ranges = Mapping[str, tuple[float, float]]
+"""The lowest and highest value of tensors, by name."""
 
 QUANTISERS = frozenset({"QuantizeLinear", "DequantizeLinear"})
 
@@ -119,3 +122,18 @@ def _as_tensor(node: onnx.NodeProto) -> onnx.TensorProto:
         return tensor
     kind = np.float32 if node.attribute[0].name.startswith("value_float") else np.int64
     return numpy_helper.from_array(np.array(value, kind), node.output[0])
+
+
+def opset_of(model: onnx.ModelProto) -> int:
+    return next(int(entry.version) for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+
+
+def in_opset(model: onnx.ModelProto, version: int) -> onnx.ModelProto:
+    """A copy in another opset. Raises ConvertError."""
+    from onnx import version_converter
+
+    try:
+        return version_converter.convert_version(model, version)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ConvertError(f"the graph cannot go to opset {version}: {reason}") from None

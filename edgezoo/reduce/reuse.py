@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import math
 import os
 import re
-import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from edgezoo import records
+from edgezoo.bundle import digest_of
 from edgezoo.errors import ConvertError
 from edgezoo.preprocess import Preprocess
+from edgezoo.weights import partial_file
 
 FORMAT = 1
 """Of the file, and of what the methods mean: who changes a method or a parameter of it, raises this."""
@@ -55,7 +55,7 @@ class CalibrationRecord:
     @property
     def recipe_sha256(self) -> str:
         """SHA-256 of the recipe as canonical JSON, in which a mean of 0 is one of 0.0."""
-        return _digest(dataclasses.asdict(records.read(Preprocess, dataclasses.asdict(self.recipe))))
+        return digest_of(dataclasses.asdict(records.read(Preprocess, dataclasses.asdict(self.recipe))))
 
     def to_artifact(self) -> dict[str, Any]:
         """What a bundle's artifact keeps of it: all but the ranges, which are in the graph."""
@@ -112,17 +112,14 @@ def save(path: str | Path, record: CalibrationRecord) -> None:
     data = {"format": FORMAT, **dataclasses.asdict(record), "recipe_sha256": record.recipe_sha256}
     for key in ("ranges", "extremes"):
         data[key] = {name: [float(low), float(high)] for name, (low, high) in getattr(record, key).items()}
-    text = json.dumps({**data, "digest": _digest(data)}, indent=1, ensure_ascii=False) + "\n"
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    text = json.dumps({**data, "digest": digest_of(data)}, indent=1, ensure_ascii=False) + "\n"
     try:
-        try:
+        with partial_file(path) as part:
             with part.open("x", encoding="utf-8") as file:
                 file.write(text)
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
     except OSError as error:
         raise ConvertError(f"{path}: could not write the calibration: {error.strerror or error}") from None
 
@@ -135,7 +132,7 @@ def load(path: str | Path) -> CalibrationRecord:
         digest, stamp = data.pop("digest", None), data.get("recipe_sha256")
         if data.get("format") != FORMAT:
             raise ValueError(f"expected calibration format {FORMAT}, got {data.get('format')!r}; {_AGAIN}")
-        if digest != _digest(data):
+        if digest != digest_of(data):
             raise ValueError(f"is not as it was written; {_AGAIN}")
         fields = {key: value for key, value in data.items() if key not in ("format", "recipe_sha256")}
         record = records.read(CalibrationRecord, fields)
@@ -164,7 +161,3 @@ def _is_record(path: Path) -> bool:
         return {"format", "method", "images", "ranges"} <= set(_parsed(path))
     except (OSError, ValueError, RecursionError):
         return False
-
-
-def _digest(data: Any) -> str:
-    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()

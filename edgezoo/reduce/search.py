@@ -18,10 +18,10 @@ import numpy as np
 import numpy.typing as npt
 
 from edgezoo.backends import Arrays, Backend, open_backend
-from edgezoo.engine import DOOR
+from edgezoo.convert.agreement import run_one
 from edgezoo.frame import Image
 from edgezoo.reduce.int8 import emitter, readable
-from edgezoo.reduce.int8.wiring import Ranges
+from edgezoo.reduce.regions import Ranges
 
 if TYPE_CHECKING:
     import onnx
@@ -123,9 +123,8 @@ class Subject:
 
 def run_each(backend: Backend, placed: Sequence[Image]) -> Arrays:
     """The answers to placed images, one by one, also where the graph takes so many at a time."""
-    fixed = backend.inputs[0].shape[0] or 1
-    rows = [backend.run({DOOR: np.repeat(image[None], fixed, axis=0)}) for image in placed]
-    return {name: np.concatenate([row[name][:1] for row in rows]) for name in rows[0]}
+    rows = [run_one(backend, image) for image in placed]
+    return {name: np.concatenate([row[name] for row in rows]) for name in rows[0]}
 
 
 def harm(reference: Arrays, answers: Arrays) -> float:

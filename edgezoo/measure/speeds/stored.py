@@ -13,7 +13,6 @@ import json
 import os
 import platform
 import re
-import secrets
 import shlex
 import time
 from collections.abc import Iterable, Mapping
@@ -29,7 +28,7 @@ from edgezoo.bundle import Artifact, Bundle, digest_of
 from edgezoo.errors import RequestError
 from edgezoo.machine import cores, cpu_model, instruction_sets
 from edgezoo.measure import devices
-from edgezoo.weights import cache_folder
+from edgezoo.weights import cache_folder, partial_file
 
 _LARGEST = 1 << 20
 _WHEN = "%Y-%m-%dT%H:%M:%SZ"
@@ -152,14 +151,11 @@ def _version(runtime: str) -> str:
 def store(speeds: Speeds) -> Path:
     """Keep them in place of older ones; whoever reads meanwhile sees either. Raises RequestError."""
     path = speeds.path
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with partial_file(path) as part:
             part.write_text(json.dumps(speeds.to_dict(), indent=1, ensure_ascii=False) + "\n", "utf-8")
             os.replace(part, path)
-        finally:
-            part.unlink(missing_ok=True)
     except OSError as error:
         raise RequestError(
             f"{speeds.model}: could not keep its speeds under {path.parent}: {error.strerror or error}; "

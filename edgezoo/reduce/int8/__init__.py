@@ -11,7 +11,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Protocol, cast
 
 from edgezoo.errors import UnknownName
-from edgezoo.reduce.int8.wiring import Ranges
+from edgezoo.reduce.regions import Ranges
 
 if TYPE_CHECKING:
     import onnx

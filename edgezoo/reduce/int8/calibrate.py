@@ -15,7 +15,7 @@ from edgezoo.errors import ConvertError
 from edgezoo.frame import Image
 from edgezoo.optional import require
 from edgezoo.reduce.int8.histogram import Histogram
-from edgezoo.reduce.int8.wiring import Ranges
+from edgezoo.reduce.regions import Ranges
 
 if TYPE_CHECKING:
     import onnx

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from edgezoo.reduce.int8.images import take_bytes
-from edgezoo.reduce.int8.wiring import Grid, Ranges, Wiring, attribute, but_for, range_of, unsigned_grid
+from edgezoo.reduce.int8.wiring import Grid, Wiring, attribute, but_for, range_of, unsigned_grid
+from edgezoo.reduce.regions import Ranges
 
 if TYPE_CHECKING:
     import onnx

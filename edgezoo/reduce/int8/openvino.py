@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING
 
-from edgezoo.reduce.int8.wiring import Ranges, Wiring, but_for, range_of, unsigned_grid
+from edgezoo.reduce.int8.wiring import Wiring, but_for, range_of, unsigned_grid
+from edgezoo.reduce.regions import Ranges
 
 if TYPE_CHECKING:
     import onnx

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 from edgezoo.errors import UnknownName
 from edgezoo.reduce.half import half
-from edgezoo.reduce.int8.wiring import Ranges, Wiring, attribute, but_for, in_opset, opset_of, range_of, symmetric_grid
+from edgezoo.reduce.int8.wiring import Wiring, attribute, but_for, range_of, symmetric_grid
+from edgezoo.reduce.regions import Ranges, in_opset, opset_of
 
 if TYPE_CHECKING:
     import onnx

@@ -5,7 +5,7 @@ A grid is affine, `real = scale * (stored - zero)` (https://onnx.ai/onnx/operato
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +13,10 @@ import numpy as np
 import numpy.typing as npt
 
 from edgezoo.errors import ConvertError, UnknownName
-from edgezoo.reduce.regions import plain, regions
+from edgezoo.reduce.regions import Ranges, in_opset, opset_of, plain, regions
 
 if TYPE_CHECKING:
     import onnx
-
-Ranges = Mapping[str, tuple[float, float]]
-"""The lowest and highest value of tensors, by name."""
 
 _OLDEST_OPSET = 13  # whose DequantizeLinear takes a scale for each channel
 _LEAST = 1e-8  # of a scale: a tensor that is always zero must not divide by it
@@ -253,21 +250,6 @@ def attribute(node: onnx.NodeProto, name: str, default: Any) -> Any:
 
     found = next((each for each in node.attribute if each.name == name), None)
     return default if found is None else helper.get_attribute_value(found)
-
-
-def opset_of(model: onnx.ModelProto) -> int:
-    return next(int(entry.version) for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
-
-
-def in_opset(model: onnx.ModelProto, version: int) -> onnx.ModelProto:
-    """A copy in another opset. Raises ConvertError."""
-    from onnx import version_converter
-
-    try:
-        return version_converter.convert_version(model, version)
-    except Exception as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ConvertError(f"the graph cannot go to opset {version}: {reason}") from None
 
 
 def _in_order(nodes: Iterable[onnx.NodeProto], added: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
