@@ -171,15 +171,20 @@ class Wiring:
         scales = self._rounded(np.maximum(np.abs(weights).max(axis=others) / 127, _LEAST).astype(np.float32))
         if scale is not None and len(node.input) > 2 and node.input[2]:
             scales = self._quantise_bias(node, scales, scale)
-        base = f"{node.name}/weights"
-        stored = self.constant(
-            f"{base}/bytes", np.round(weights / scales.reshape(shape)).clip(-127, 127).astype(np.int8)
-        )
-        step, zero = (
+        stored = np.round(weights / scales.reshape(shape)).clip(-127, 127).astype(np.int8)
+        self._read_constant(node, 1, "weights", stored, scales, axis=axis)
+
+    def _read_constant(
+        self, node: onnx.NodeProto, place: int, what: str, stored: npt.NDArray[Any], scales: Any, *, axis: int
+    ) -> None:
+        """Let that input of the node come from integers around zero, in steps of `scales` along an axis."""
+        base = f"{node.name}/{what}"
+        inputs = [
+            self.constant(f"{base}/bytes", stored),
             self.constant(f"{base}/scale", scales),
-            self.constant(f"{base}/zero", np.zeros(len(scales), np.int8)),
-        )
-        self._after.append((node, 1, self.add("DequantizeLinear", [stored, step, zero], f"{base}/real", axis=axis)))
+            self.constant(f"{base}/zero", np.zeros_like(scales, stored.dtype)),
+        ]
+        self._after.append((node, place, self.add("DequantizeLinear", inputs, f"{base}/real", axis=axis)))
 
     def _rounded(self, scales: Any) -> Any:
         """Scales as float32; where that is wanted, the next larger ones that float16 has."""
@@ -195,13 +200,7 @@ class Wiring:
         bias = np.broadcast_to(self.constants[node.input[2]].reshape(-1), scales.shape).astype(np.float64)
         scales = np.maximum(scales, np.abs(bias) / (scale * _LARGEST_BIAS)).astype(np.float32)
         steps = (scales.astype(np.float64) * scale).astype(np.float32)
-        base = f"{node.name}/bias"
-        stored = self.constant(f"{base}/bytes", np.round(bias / steps).astype(np.int32))
-        step, zero = (
-            self.constant(f"{base}/scale", steps),
-            self.constant(f"{base}/zero", np.zeros_like(scales, np.int32)),
-        )
-        self._after.append((node, 2, self.add("DequantizeLinear", [stored, step, zero], f"{base}/real", axis=0)))
+        self._read_constant(node, 2, "bias", np.round(bias / steps).astype(np.int32), steps, axis=0)
         return scales
 
     def constant(self, name: str, value: Any) -> str:
