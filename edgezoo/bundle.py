@@ -24,10 +24,11 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
-from edgezoo import records
+from edgezoo import cards, records
 from edgezoo.cards import Licence
 from edgezoo.errors import BundleError
 from edgezoo.preprocess import Preprocess
+from edgezoo.weights import cache_folder
 
 FORMAT = 1
 MANIFEST = "bundle.json"
@@ -123,6 +124,15 @@ class Bundle:
         for entry in manifest.files:
             bundle.read_bytes(entry)
         return bundle
+
+    @property
+    def called(self) -> str:
+        """What a command names it: the model's name where that finds it, else its folder."""
+        name, folder = self.manifest.name, self.folder.resolve()
+        ours = any(folder.is_relative_to(place.resolve()) for place in (cards.zoo_folder(), cache_folder()))
+        if ours and name in cards.names() and cards.read_card(name).input.size_wh == self.manifest.input.size_wh:
+            return name
+        return str(folder)
 
     def artifact(self, precision: str = "fp32", *, backend: str = "onnxruntime") -> Artifact:
         """The artifact of that name (`int8-openvino`), or of that precision (`int8`) for `backend`.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -10,9 +11,9 @@ from typing import Any, TypeAlias, overload
 import numpy as np
 import numpy.typing as npt
 
-from edgezoo.backends import Arrays, Layer, layers, open_backend
+from edgezoo.backends import Arrays, Backend, Layer, device_of, layers, open_backend
 from edgezoo.bundle import Artifact, Bundle
-from edgezoo.errors import BundleError, ShapeError
+from edgezoo.errors import BundleError, NotCompiled, ShapeError
 from edgezoo.frame import Image
 from edgezoo.geometry import Placement
 from edgezoo.results import Result
@@ -36,7 +37,7 @@ class Engine:
         bundle: Bundle | str | Path,
         *,
         backend: str = "onnxruntime",
-        device: str = "cpu",
+        device: str | None = None,
         precision: str = "fp32",
         threads: int | None = None,
         score: float | None = None,
@@ -46,10 +47,12 @@ class Engine:
         chosen: Mapping[str, Any] | None = None,
     ) -> None:
         """`precision`: an artifact's name (`int8-openvino`), or its precision alone (`int8`) in the backend's own form.
+        `device`: `cpu`, `cuda`, `cuda:1`; None: the CPU, with TensorRT the first GPU.
         `score`, `iou` (0..1) and `classes` (names or numbers) say what of an answer is wanted.
         `chosen`: the measurement that chose backend and precision, for `describe`; `load` has `precision="auto"`.
 
-        Raises BundleError, BackendError, RequestError, MissingDependency.
+        Raises BundleError, BackendError (NotCompiled where `edgezoo compile` comes first), RequestError,
+        MissingDependency.
         """
         self.bundle = bundle if isinstance(bundle, Bundle) else Bundle.open(bundle)
         manifest = self.bundle.manifest
@@ -59,21 +62,36 @@ class Engine:
         self.ask = Ask(score=score, iou=iou, classes=ids)
         self.chosen = None if chosen is None else dict(chosen)
         self._task = task(manifest.task)
-        self._how = (backend, device, dict(self.artifact.options) | (options or {}))
+        self._how = (backend, device_of(backend, device), dict(self.artifact.options) | (options or {}))
         self._graph = self.bundle.read_graph(self.artifact)
         self._open(threads)
 
     def _open(self, threads: int | None) -> None:
         backend, device, options = self._how
-        self.backend = open_backend(backend, self._graph, device=device, threads=threads, options=options)
-        self.runs = self.backend.runs
-        self._check_contract()
+        try:
+            opened = open_backend(backend, self._graph, device=device, threads=threads, options=options)
+        except NotCompiled as error:
+            command = f"edgezoo compile {shlex.quote(self.bundle.called)} --precision {self.artifact.name}"
+            raise NotCompiled(
+                f"{self.bundle.manifest.name} {self.artifact.name}: {error}; run once: {command}"
+            ) from None
+        self._over(opened)
+
+    def _over(self, backend: Backend) -> None:
+        self.backend, self.runs = backend, backend.runs
+        try:
+            self._check_contract()
+        except BundleError:
+            backend.close()
+            raise
 
     def _check_contract(self) -> None:
         width, height = self.recipe.size_wh
-        door = self.backend.inputs
-        wanted = (self.bundle.manifest.batch, height, width, 3)
-        if len(door) != 1 or (door[0].name, door[0].dtype, door[0].shape) != (DOOR, "uint8", wanted):
+        door, batch = self.backend.inputs, self.bundle.manifest.batch
+        wanted = (batch, height, width, 3)
+        # A compiled engine may take fewer batch sizes than its graph.
+        shapes = [wanted] if batch else [wanted, (self.backend.batches[0], height, width, 3)]
+        if len(door) != 1 or (door[0].name, door[0].dtype) != (DOOR, "uint8") or door[0].shape not in shapes:
             raise BundleError(f"{self.artifact.file}: expected one input images uint8 {wanted}, got {door}")
         there = {port.name for port in self.backend.outputs}
         if there != set(self._task.OUTPUTS):
@@ -92,9 +110,9 @@ class Engine:
         return self.batch([picture])[0]
 
     def batch(self, pictures: Sequence[Picture]) -> list[Result]:
-        """One result per image, in order; a bundle of fixed batch size runs as often as it takes."""
+        """One result per image, in order, in as many runs as `batches` asks for."""
         images = [read_image(picture) if isinstance(picture, (str, Path)) else picture for picture in pictures]
-        step = self.bundle.manifest.batch or max(1, len(images))
+        step = self.batches[1] or max(1, len(images))
         results: list[Result] = []
         for start in range(0, len(images), step):
             array, placements = self.prepare(images[start : start + step])
@@ -104,16 +122,21 @@ class Engine:
     def prepare(self, images: Sequence[Image]) -> tuple[npt.NDArray[np.uint8], list[Placement]]:
         """Geometry: images as one uint8 (N, H, W, 3) array for the graph's door, and their ways home.
 
-        N is the number of images, or the bundle's fixed batch size, the last image repeated. Raises ShapeError.
+        N is the number of images, or the smallest that a run takes, the last image repeated. Raises ShapeError.
         """
         width, height = self.recipe.size_wh
-        most = self.bundle.manifest.batch or len(images)
-        if not 1 <= len(images) <= most:
-            raise ShapeError(f"expected 1 to {max(1, most)} images, got {len(images)}")
-        array = np.empty((most, height, width, 3), np.uint8)
+        least, most = self.batches
+        if not 1 <= len(images) <= (most or len(images)):
+            raise ShapeError(f"expected 1 to {most or 'more'} images, got {len(images)}")
+        array = np.empty((max(least, len(images)), height, width, 3), np.uint8)
         placements = [self.recipe.place(image, out)[1] for image, out in zip(images, array)]
         array[len(images) :] = array[len(images) - 1]
         return array, placements
+
+    @property
+    def batches(self) -> tuple[int, int | None]:
+        """The smallest and the largest N that one run takes (None: any): the graph's, or the compiled engine's."""
+        return self.backend.batches
 
     def infer(self, array: npt.NDArray[np.uint8]) -> Arrays:
         """The graph's dense answers to a prepared batch. Raises BackendError."""
@@ -138,7 +161,7 @@ class Engine:
         """An engine of its own over the same verified bytes, for another thread."""
         twin = object.__new__(Engine)
         twin.__dict__ = {**self.__dict__}
-        twin._open(threads)
+        twin._over(self.backend.fork(threads=threads))
         return twin
 
     def over(self, graph: bytes, artifact: Artifact, *, backend: str) -> Engine:

@@ -10,6 +10,7 @@
     ├── ConvertError(ValueError)            a network that cannot become a bundle
     │   └── AgreementError                  it became one that answers differently
     ├── BackendError(RuntimeError)          a runtime that is not what was asked for, or failed
+    │   └── NotCompiled                     no compiled engine for this machine, yet or any more
     ├── ShapeError(ValueError)              an array of the wrong shape or dtype
     ├── DataError(ValueError)               a data set that cannot be read as labels and images
     ├── SourceError(OSError)                frames that do not come
@@ -72,6 +73,10 @@ class AgreementError(ConvertError):
 
 
 class BackendError(EdgezooError, RuntimeError):
+    pass
+
+
+class NotCompiled(BackendError):
     pass
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import edgezoo
+from edgezoo.backends import device_of
 from edgezoo.bundle import Bundle, is_bundle
 from edgezoo.cards import Card, names, read_card
 from edgezoo.engine import Engine
@@ -26,7 +27,7 @@ def load(
     what: str | Path,
     *,
     backend: str | None = None,
-    device: str = "cpu",
+    device: str | None = None,
     precision: str = "fp32",
     threads: int | None = None,
     score: float | None = None,
@@ -54,7 +55,7 @@ def decide(
     bundle: Bundle,
     *,
     backend: str | None = None,
-    device: str = "cpu",
+    device: str | None = None,
     precision: str = "fp32",
     threads: int | None = None,
 ) -> tuple[str, str, Choice | None]:
@@ -67,7 +68,7 @@ def decide(
         return backend or BACKEND, precision, None
     from edgezoo.measure.speeds.choosing import fastest
 
-    choice = fastest(bundle, backend=backend, device=device, threads=threads)
+    choice = fastest(bundle, backend=backend, device=device_of(backend or BACKEND, device), threads=threads)
     return choice.backend, choice.precision, choice
 
 

@@ -241,8 +241,7 @@ def raced(monkeypatch: pytest.MonkeyPatch, **rates: list[float]) -> tuple[float,
     """A race of engines by these names, each with its frames per second round by round."""
     monkeypatch.setattr(track, "BareEngine", Scripted)
     Scripted.asked, Scripted.rates = "", {name: iter([0.0, *each]) for name, each in rates.items()}
-    bundle = SimpleNamespace(manifest=SimpleNamespace(batch=2))
-    engines: list[Any] = [SimpleNamespace(bundle=bundle, artifact=SimpleNamespace(name=name)) for name in rates]
+    engines: list[Any] = [SimpleNamespace(batches=(2, 2), artifact=SimpleNamespace(name=name)) for name in rates]
     return race(engines[0], engines[1:], rounds=len(next(iter(rates.values()))))
 
 

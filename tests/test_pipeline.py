@@ -7,7 +7,6 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -52,10 +51,10 @@ class Echo:
     """An engine that answers the number in each image."""
 
     def __init__(self, *, infer_s: float | Callable[[int], float] = 0.0, fail: str = "", fail_at: int = 3) -> None:
-        self.bundle = SimpleNamespace(manifest=SimpleNamespace(batch=None))
+        self.batches: tuple[int, int | None] = (1, None)
         self.runs = Runs(backend="echo", version="1", device="cpu", threads=1)
         self._infer_s, self._fail, self._fail_at = infer_s, fail, fail_at
-        self.batches: list[list[int]] = []
+        self.seen: list[list[int]] = []
         self.forks: list[Echo] = []
         self.closed = False
 
@@ -66,7 +65,7 @@ class Echo:
 
     def infer(self, array):
         self._maybe_fail("infer", array)
-        self.batches.append(array[:, 0].tolist())
+        self.seen.append(array[:, 0].tolist())
         time.sleep(self._infer_s(int(array[0, 0])) if callable(self._infer_s) else self._infer_s)
         return {"out": array}
 
@@ -121,7 +120,7 @@ def test_files_lose_nothing_and_keep_their_order(workers: int, batch: int) -> No
 def test_batches_of_a_file_are_full_but_the_last() -> None:
     engine = Echo()
     list(Pipeline(Numbers(10), engine, batch=4))
-    assert [len(batch) for batch in engine.batches] == [4, 4, 2]
+    assert [len(batch) for batch in engine.seen] == [4, 4, 2]
 
 
 def test_slow_consumer_loses_nothing_of_a_file() -> None:
@@ -166,7 +165,7 @@ def test_frames_too_old_never_cost_inference() -> None:
     with Pipeline(source, engine, max_age_ms=10) as pipeline:
         count = sum(1 for _ in pipeline)
     assert pipeline.profile.dropped["too_old"] > 0
-    assert len(engine.batches) == count
+    assert len(engine.seen) == count
     assert accounted(pipeline)
 
 
@@ -178,7 +177,7 @@ def test_one_batch_holds_frames_of_all_live_sources() -> None:
         for frame, _ in pipeline:
             seen[frame.source].append(frame.index)
     # Two live sources cannot fill eight places: waiting 500 ms for that would make batches of old frames.
-    assert max(map(len, engine.batches)) == 2
+    assert max(map(len, engine.seen)) == 2
     assert pipeline.profile.age.percentile(50) < 250
     assert set(seen) == {"a", "b"}
     assert all(indices == sorted(indices) for indices in seen.values())
@@ -300,7 +299,7 @@ def test_numbers_out_of_range_are_refused(options: dict[str, float]) -> None:
 
 def test_a_fixed_batch_bounds_the_pipelines() -> None:
     engine = Echo()
-    engine.bundle.manifest.batch = 2
+    engine.batches = (2, 2)
     with pytest.raises(RequestError, match="at most 2"):
         Pipeline(Numbers(1), engine, batch=3)
 
@@ -312,8 +311,8 @@ def test_the_profile_tells_what_really_ran() -> None:
     list(pipeline)
     told = pipeline.profile.to_dict()
     assert told["runs"] == {
-        "model": "echo", "backend": "echo", "version": "1", "device": "cuda:1", "threads": 1, "precision": "fp32",
-        "workers": 1,
+        "model": "echo", "backend": "echo", "version": "1", "device": "cuda:1", "threads": 1, "precisions": (),
+        "precision": "fp32", "workers": 1,
     }  # fmt: skip
     assert told["stages"]["infer"]["n"] == 9
     assert told["stages"]["infer"]["p50_ms"] >= 3

@@ -1,6 +1,7 @@
-"""How a graph is run: one file a runtime, the file's name is the backend's.
+"""How a graph is run: one file, or one folder, a runtime; its name is the backend's.
 
-A backend moves named arrays through a graph and knows nothing about images. Its file has
+A backend moves named arrays through a graph and knows nothing about images. Its module has
+`DEVICES`, the kinds of devices that it runs on, the first unless another is asked for,
 `open_graph(graph, *, device, threads, options) -> Backend` and
 `layers(graph, feeds, *, device, threads, options, runs) -> list[Layer]`.
 """
@@ -8,7 +9,8 @@ A backend moves named arrays through a graph and knows nothing about images. Its
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +21,8 @@ import numpy.typing as npt
 from edgezoo.errors import RequestError, UnknownName
 
 Arrays = dict[str, npt.NDArray[Any]]
+DEVICE = r"cpu|cuda(?::(\d+))?"
+"""A device's name; group 1 is the GPU's number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +45,16 @@ class Runs:
     """`cpu`, or `cuda:0`."""
     threads: int | None
     """Threads inside one run; None where the runtime decides."""
+    precisions: tuple[str, ...] = ()
+    """What its layers compute in, most of them first, where the runtime tells without being timed."""
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
     def __str__(self) -> str:
         threads = "" if self.threads is None else f", {self.threads} thread{'s' * (self.threads != 1)}"
-        return f"{self.backend} {self.version} on {self.device}{threads}"
+        precisions = f", in {' and '.join(self.precisions)}" if self.precisions else ""
+        return f"{self.backend} {self.version} on {self.device}{threads}{precisions}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -60,7 +67,8 @@ class Layer:
     precision: str
     """What it computes in (`fp32`, `fp16`, `bf16`, `int8` with or without a sign, `int64`, …)."""
     ms: float
-    """Of one run: the median, or the mean where the runtime tells no more. On a GPU the time to launch it."""
+    """Of one run: the median, or the mean where the runtime tells no more. ONNX Runtime tells of a GPU's layers how
+    long it takes to launch them."""
     conversion: bool
     """It computes nothing: it changes the type of values, or where they lie."""
 
@@ -78,23 +86,53 @@ class Backend(Protocol):
     def outputs(self) -> tuple[Port, ...]: ...
 
     @property
+    def batches(self) -> tuple[int, int | None]:
+        """The smallest and the largest N that one run takes; None: any."""
+
+    @property
     def runs(self) -> Runs: ...
 
     def run(self, feeds: Mapping[str, npt.NDArray[Any]]) -> Arrays: ...
+
+    def fork(self, *, threads: int | None) -> Backend:
+        """The same graph for another thread; what can be shared is. Closing one leaves the other open."""
 
     def close(self) -> None: ...
 
 
 def backends() -> list[str]:
-    """The backends there are files for."""
-    return sorted(path.stem for path in Path(__file__).parent.glob("[!_]*.py"))
+    """The backends there are files or folders for."""
+    here = Path(__file__).parent
+    return sorted(path.stem for path in [*here.glob("[!_]*.py"), *(init.parent for init in here.glob("*/__init__.py"))])
+
+
+def device_of(name: str, device: str | None) -> str:
+    """`device`, or where the backend of that name runs unless told otherwise. Raises UnknownName."""
+    default: str = _module(name, None).DEVICES[0]
+    return default if device is None else device
+
+
+def runs_on(name: str, device: str) -> bool:
+    """Whether the backend of that name is for that kind of device at all; whether it is there is another matter.
+
+    Raises UnknownName, RequestError.
+    """
+    if not re.fullmatch(DEVICE, device):
+        raise RequestError(f"expected device cpu, cuda or cuda:N, got {device!r}")
+    return device.partition(":")[0] in _module(name, None).DEVICES
+
+
+def batches_of(inputs: Sequence[Port]) -> tuple[int, int | None]:
+    """The `batches` of a graph that takes what its inputs say."""
+    fixed = next((port.shape[0] for port in inputs if port.shape), None)
+    return fixed or 1, fixed
 
 
 def open_backend(
     name: str,
     graph: bytes,
     *,
-    device: str = "cpu",
+    device: str | None = None,
     threads: int | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> Backend:
@@ -103,7 +141,7 @@ def open_backend(
     Raises UnknownName, RequestError, MissingDependency, and BackendError where the runtime or the device is not
     what was asked for: it never falls back.
     """
-    module = _module(name, threads)
+    module, device = _module(name, threads), device_of(name, device)
     backend: Backend = module.open_graph(graph, device=device, threads=threads, options=options or {})
     return backend
 
@@ -113,7 +151,7 @@ def layers(
     graph: bytes,
     feeds: Mapping[str, npt.NDArray[Any]],
     *,
-    device: str = "cpu",
+    device: str | None = None,
     threads: int | None = None,
     options: Mapping[str, Any] | None = None,
     runs: int = 20,
@@ -124,7 +162,7 @@ def layers(
     """
     if runs < 1:
         raise RequestError(f"expected 1 run or more, got {runs}")
-    module = _module(name, threads)
+    module, device = _module(name, threads), device_of(name, device)
     found: list[Layer] = module.layers(graph, feeds, device=device, threads=threads, options=options or {}, runs=runs)
     return found
 

@@ -19,9 +19,11 @@ from typing import Any
 import numpy.typing as npt
 
 from edgezoo import graphs
-from edgezoo.backends import Arrays, Layer, Port, Runs
+from edgezoo.backends import DEVICE, Arrays, Layer, Port, Runs, batches_of
 from edgezoo.errors import BackendError, RequestError, UnknownName
 from edgezoo.optional import require
+
+DEVICES = ("cpu", "cuda")
 
 _DTYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(double)": "float64"}
 _QUIET = 3  # errors only: they come as exceptions too
@@ -44,17 +46,18 @@ _CONTAINERS = {"If", "Loop", "Scan"}  # what is inside them is told too
 
 def open_graph(graph: bytes, *, device: str, threads: int | None, options: Mapping[str, Any]) -> OnnxRuntimeBackend:
     """Options: `spin` (bool), whether idle worker threads burn their core to start the next operator sooner."""
-    session = _session(graph, device=device, threads=threads, options=options)
-    return OnnxRuntimeBackend(session, device=device, threads=threads)
+    return OnnxRuntimeBackend(graph, device=device, threads=threads, options=options)
 
 
 class OnnxRuntimeBackend:
     """One inference session."""
 
-    def __init__(self, session: Any, *, device: str, threads: int | None) -> None:
-        self._session = session
+    def __init__(self, graph: bytes, *, device: str, threads: int | None, options: Mapping[str, Any]) -> None:
+        self._graph, self._device, self._options = graph, device, options
+        self._session = session = _session(graph, device=device, threads=threads, options=options)
         self.inputs = tuple(_port(node) for node in session.get_inputs())
         self.outputs = tuple(_port(node) for node in session.get_outputs())
+        self.batches = batches_of(self.inputs)
         self._names = [port.name for port in self.outputs]
         provider_options = _provider(device)[1]
         runs_on = f"cuda:{provider_options['device_id']}" if provider_options else device
@@ -66,6 +69,9 @@ class OnnxRuntimeBackend:
         if self._session is None:
             raise BackendError("onnxruntime: this graph was closed; open it again")
         return dict(zip(self._names, _run(self._session, self._names, feeds), strict=True))
+
+    def fork(self, *, threads: int | None) -> OnnxRuntimeBackend:
+        return OnnxRuntimeBackend(self._graph, device=self._device, threads=threads, options=self._options)
 
     def close(self) -> None:
         self._session = None
@@ -190,7 +196,7 @@ def _run(session: Any, names: Sequence[str] | None, feeds: Mapping[str, npt.NDAr
 
 
 def _provider(device: str) -> tuple[str, dict[str, str]]:
-    found = re.fullmatch(r"cpu|cuda(?::(\d+))?", device)
+    found = re.fullmatch(DEVICE, device)
     if found is None:
         raise RequestError(f"onnxruntime: expected device cpu, cuda or cuda:N, got {device!r}")
     if device == "cpu":

@@ -17,9 +17,11 @@ import numpy as np
 import numpy.typing as npt
 
 from edgezoo import graphs
-from edgezoo.backends import Arrays, Layer, Port, Runs
+from edgezoo.backends import Arrays, Layer, Port, Runs, batches_of
 from edgezoo.errors import BackendError, RequestError, UnknownName
 from edgezoo.optional import require
+
+DEVICES = ("cpu",)
 
 _DEVICE = "CPU"
 _PRECISIONS = ("f32", "bf16")
@@ -68,6 +70,7 @@ class OpenVinoBackend:
     """One graph, compiled once for each of the first batch sizes, for one size is faster than for any."""
 
     def __init__(self, graph: bytes, *, threads: int | None, precision: str, counting: bool = False) -> None:
+        self._graph = graph
         self._ov = _runtime()
         self._core = self._ov.Core()
         self._precision = precision
@@ -89,6 +92,7 @@ class OpenVinoBackend:
         except Exception as error:
             raise BackendError(f"openvino could not open the graph: {_in_one_line(error)}") from error
         real = request.get_compiled_model().get_property("INFERENCE_NUM_THREADS")
+        self.batches = batches_of(self.inputs)
         version = self._ov.get_version().partition("-")[0]
         self.runs = Runs(backend="openvino", version=version, device="cpu", threads=None if threads is None else real)
 
@@ -107,6 +111,9 @@ class OpenVinoBackend:
         except Exception as error:
             raise BackendError(f"openvino failed: {_in_one_line(error)}") from error
         return {port.name: answer for port, answer in zip(self.outputs, answers, strict=True)}
+
+    def fork(self, *, threads: int | None) -> OpenVinoBackend:
+        return OpenVinoBackend(self._graph, threads=threads, precision=self._precision)
 
     def close(self) -> None:
         self._model = None

@@ -88,8 +88,10 @@ def _store(args: argparse.Namespace) -> int:
             raise RequestError(f"--store times the bare engine, all artifacts on all runtimes; leave out {option}")
     bundle = options.found_bundle(args)
     with show.counting("rounds") as progress:
-        found = measure(bundle, threads=args.threads, device=args.device, rounds=args.blocks, progress=progress)
-    rest = [(artifact.name, artifact.target, why) for artifact, why in left_out(bundle)]
+        found = measure(
+            bundle, threads=args.threads, device=args.device or "cpu", rounds=args.blocks, progress=progress
+        )
+    rest = [(artifact.name, artifact.target, why) for artifact, why in left_out(bundle, found.device)]
     if args.json:
         store(found)
         told = [{"artifact": name, "backend": target, "why": why} for name, target, why in rest]

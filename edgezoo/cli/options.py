@@ -20,7 +20,7 @@ def add_runtime(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("how it runs")
     group.add_argument("--backend", help="runtime (default: onnxruntime; with --precision auto the fastest)")
     group.add_argument(
-        "--device", default="cpu", help="cpu, cuda or cuda:N; what is asked for runs, or nothing does (default: cpu)"
+        "--device", help="cpu, cuda or cuda:N; what is asked for runs, or nothing does (default: cpu; tensorrt: cuda)"
     )
     group.add_argument(
         "--precision",

@@ -151,7 +151,7 @@ def _classify(engine: Engine, data: Path, limit: int | None, progress: Progress)
 def _run(engine: Engine, paths: Sequence[Path], keep: Callable[[int, Image, Result], None], progress: Progress) -> None:
     """Every image through the engine, as many at a time as its graph is fixed at."""
     manifest = engine.bundle.manifest
-    step = manifest.batch or 1
+    step = engine.batches[0]
     progress(0, len(paths))
     for start in range(0, len(paths), step):
         images = [read_picture(path) for path in paths[start : start + step]]

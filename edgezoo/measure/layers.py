@@ -107,7 +107,7 @@ def profile_layers(
     bundle: Bundle | str | Path,
     *,
     backend: str = "onnxruntime",
-    device: str = "cpu",
+    device: str | None = None,
     precision: str = "fp32",
     threads: int | None = None,
     compare: bool = True,
@@ -127,7 +127,7 @@ def profile_layers(
 
         engine = engine_of(bundle, precision)
         artifacts = engine.bundle.manifest.artifacts
-        batch = engine.bundle.manifest.batch or 1
+        batch = engine.batches[0]
         load = OtherLoad()
         layers = engine.layers(BareEngine(engine, batch, CLIP).array, runs=runs)
         here = [each for each in artifacts if each.target in ("", backend) and each.name != engine.artifact.name]

@@ -61,7 +61,7 @@ def race(
     """
     if rounds < 1:
         raise RequestError(f"expected 1 round or more, got {rounds}")
-    batch = engine.bundle.manifest.batch or 1
+    batch = max(each.batches[0] for each in (engine, *rivals))
     runners = [BareEngine(each, batch, CLIP) for each in (engine, *rivals)]
     for runner in runners:
         runner.block(_BLOCK_S / 4)

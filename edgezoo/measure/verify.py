@@ -94,7 +94,7 @@ def verify(
     bundle: Bundle | str | Path,
     *,
     backend: str = "onnxruntime",
-    device: str = "cpu",
+    device: str | None = None,
     precision: str = "fp32",
     threads: int | None = None,
 ) -> Verification:
@@ -104,10 +104,10 @@ def verify(
     Raises BundleError, BackendError, RequestError, MissingDependency.
     """
     with Engine(bundle, backend=backend, device=device, precision=precision, threads=threads) as engine:
-        manifest = engine.bundle.manifest
         golden = _golden(engine)
         geometry = _geometry(engine, golden)
-        sizes = {1, len(golden.images)} if manifest.batch is None else {manifest.batch}
+        least, most = engine.batches
+        sizes = {least, max(least, min(len(golden.images), most or len(golden.images)))}
         found = [_differences(engine, golden, size) for size in sorted(sizes)]
         tolerance = _tolerance(engine)
         return Verification(

@@ -63,9 +63,9 @@ class Pipeline:
         for name, value in (("wait_ms", wait_ms), ("max_age_ms", max_age_ms)):
             if value is not None and not 0 <= value <= LONGEST_MS:
                 raise RequestError(f"expected {name} within 0..{LONGEST_MS:.0f} ms, got {value}")
-        fixed = engine.bundle.manifest.batch
-        if fixed is not None and batch > fixed:
-            raise RequestError(f"expected a batch of at most {fixed}, which this bundle is fixed at, got {batch}")
+        largest = engine.batches[1]
+        if largest is not None and batch > largest:
+            raise RequestError(f"expected a batch of at most {largest}, which this graph was made for, got {batch}")
         given: list[Source | str] = (
             [sources] if isinstance(sources, str) or not isinstance(sources, Sequence) else [*sources]
         )

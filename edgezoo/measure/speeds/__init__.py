@@ -9,12 +9,13 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 
 from edgezoo import records
+from edgezoo.backends import runs_on
 from edgezoo.bundle import Artifact, Bundle
 from edgezoo.engine import Engine
 from edgezoo.errors import BackendError, MissingDependency, RequestError
 from edgezoo.machine import OtherLoad
 from edgezoo.measure.race import block_s, race
-from edgezoo.measure.speeds.stored import Skipped, Speed, Speeds, called, hardware, identity_of, installed, now
+from edgezoo.measure.speeds.stored import Skipped, Speed, Speeds, hardware, identity_of, installed, now
 
 Candidate = tuple[str, Artifact]
 """A backend, and what it may run."""
@@ -25,22 +26,26 @@ _SECONDS = 15.0
 _ROUNDS = (3, 15)
 
 
-def candidates(bundle: Bundle) -> list[Candidate]:
-    """What may be chosen: artifacts that met their budget, on runtimes that are installed; the exactest first."""
+def candidates(bundle: Bundle, device: str = "cpu") -> list[Candidate]:
+    """What may be chosen: artifacts that met their budget, on runtimes that are installed and for that kind of device;
+    the exactest first."""
     found = [
         (backend, artifact)
         for backend in installed()
+        if runs_on(backend, device)
         for artifact in bundle.manifest.artifacts
         if _met(artifact) and artifact.target in ("", backend) and _gets(bundle, artifact, backend)
     ]
     return sorted(found, key=lambda each: rank(each[1].name, each[0]))
 
 
-def left_out(bundle: Bundle) -> list[tuple[Artifact, str]]:
+def left_out(bundle: Bundle, device: str = "cpu") -> list[tuple[Artifact, str]]:
     """Artifacts that are no candidates anywhere, and why."""
-    there, here = {artifact.name for _, artifact in candidates(bundle)}, installed()
+    there, here = {artifact.name for _, artifact in candidates(bundle, device)}, installed()
     return [
-        (artifact, _why_not(artifact, here)) for artifact in bundle.manifest.artifacts if artifact.name not in there
+        (artifact, _why_not(artifact, here, device))
+        for artifact in bundle.manifest.artifacts
+        if artifact.name not in there
     ]
 
 
@@ -71,7 +76,7 @@ def measure(
     return Speeds(
         model=bundle.manifest.name,
         size_wh=bundle.manifest.input.size_wh,
-        called=called(bundle),
+        called=bundle.called,
         hardware=hardware(device),
         device=device,
         threads=threads,
@@ -96,14 +101,18 @@ def _gets(bundle: Bundle, artifact: Artifact, backend: str) -> bool:
     )
 
 
-def _why_not(artifact: Artifact, here: Mapping[str, str]) -> str:
+def _why_not(artifact: Artifact, here: Mapping[str, str], device: str) -> str:
     judged = artifact.judgement
     if not _met(artifact):
         lost, allowed = judged.get("drop"), judged.get("max_drop")
         told = records.is_figure(lost) and records.is_figure(allowed)
         budget = f": {lost:.2f} points lost, {allowed:g} allowed" if told else ""
         return f"missed its budget{budget}" if judged else "was never judged"
-    return f"{artifact.target} is not installed" if artifact.target not in here else "cannot be asked for by name"
+    if artifact.target not in here:
+        return f"{artifact.target} is not installed"
+    return (
+        "cannot be asked for by name" if runs_on(artifact.target, device) else f"{artifact.target} runs on no {device}"
+    )
 
 
 def rank(name: str, backend: str) -> tuple[int, bool, str, str]:
@@ -121,7 +130,7 @@ def _opened(
     skipped: list[Skipped] = []
     refused: list[Exception] = []
     seconds = 0.0
-    for backend, artifact in candidates(bundle):
+    for backend, artifact in candidates(bundle, device):
         try:
             engine = stack.enter_context(
                 Engine(bundle, backend=backend, device=device, precision=artifact.name, threads=threads)

@@ -19,7 +19,6 @@ from edgezoo.measure.speeds import FIRST, Candidate, candidates, rank
 from edgezoo.measure.speeds.stored import (
     Speed,
     Speeds,
-    called,
     changed,
     command,
     hardware,
@@ -74,7 +73,7 @@ def fastest(bundle: Bundle, *, backend: str | None = None, device: str = "cpu", 
     Raises RequestError, which says what is missing or has changed and the command that measures it; UnknownName and
     MissingDependency for a backend that is not here.
     """
-    wanted = _wanted(bundle, backend)
+    wanted = _wanted(bundle, backend, device)
     here, versions = hardware(device), installed()
     ours = [speeds for speeds in kept() if speeds.model == bundle.manifest.name]
     ours.sort(key=lambda each: (each.hardware != here, each.device != device, each.threads != threads))
@@ -90,7 +89,7 @@ def fastest(bundle: Bundle, *, backend: str | None = None, device: str = "cpu", 
             return _chosen(speeds, wanted)
         reasons.append((otherwise, "") if otherwise else (void, " again"))
     why, again = reasons[0] if reasons else ("nothing was measured on this machine yet", "")
-    raise RequestError(f"{bundle.manifest.name}: {why}: run {command(called(bundle), device, threads)}{again}")
+    raise RequestError(f"{bundle.manifest.name}: {why}: run {command(bundle.called, device, threads)}{again}")
 
 
 def choose(speeds: Sequence[Speed]) -> Speed:
@@ -122,10 +121,10 @@ def told() -> list[tuple[str, str, str]]:
     return rows
 
 
-def _wanted(bundle: Bundle, backend: str | None) -> list[Candidate]:
+def _wanted(bundle: Bundle, backend: str | None, device: str) -> list[Candidate]:
     if backend is not None and backend not in backends():
         raise UnknownName("backend", backend, backends())
-    found = [each for each in candidates(bundle) if backend in (None, each[0])]
+    found = [each for each in candidates(bundle, device) if backend in (None, each[0])]
     if not found:
         require(backend or FIRST)
         raise RequestError(f"{bundle.manifest.name}: has nothing that {backend} may run; leave out --backend")

@@ -22,9 +22,9 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from edgezoo import cards, records
+from edgezoo import records
 from edgezoo.backends import backends
-from edgezoo.bundle import Artifact, Bundle, digest_of
+from edgezoo.bundle import Artifact, digest_of
 from edgezoo.errors import RequestError
 from edgezoo.machine import cores, cpu_model, instruction_sets
 from edgezoo.measure import devices
@@ -187,15 +187,6 @@ def changed(before: Mapping[str, str], here: Mapping[str, str], names: Iterable[
             f"measured without {name}, here is {is_}" if was is None else f"measured with {name} {was}, here is {is_}"
         )
     return ""
-
-
-def called(bundle: Bundle) -> str:
-    """The model's name where that finds the bundle, else its folder."""
-    name, folder = bundle.manifest.name, bundle.folder.resolve()
-    ours = any(folder.is_relative_to(place.resolve()) for place in (cards.zoo_folder(), cache_folder()))
-    if ours and name in cards.names() and cards.read_card(name).input.size_wh == bundle.manifest.input.size_wh:
-        return name
-    return str(folder)
 
 
 def command(called: str, device: str = "cpu", threads: int | None = None) -> str:
