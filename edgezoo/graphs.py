@@ -51,6 +51,28 @@ def outside_data(model: onnx.ModelProto) -> list[str]:
     return [place for tensor in tensors if (place := _outside(tensor)) is not None]
 
 
+def kinds(model: onnx.ModelProto) -> dict[str, int]:
+    """The element types of tensors, as ONNX numbers them, by name; what cannot be told is not there.
+
+    Raises ValueError if the graph contradicts itself.
+    """
+    import onnx
+
+    try:
+        graph = onnx.shape_inference.infer_shapes(model).graph
+    except (onnx.shape_inference.InferenceError, onnx.checker.ValidationError) as error:
+        raise ValueError(f"the types of its tensors cannot be told: {' '.join(str(error).split())[:200]}") from None
+    found: dict[str, int] = {}
+    left = [graph]
+    while left:
+        graph = left.pop()
+        ports = [*graph.value_info, *graph.input, *graph.output]
+        found |= {port.name: port.type.tensor_type.elem_type for port in ports}
+        found |= {tensor.name: tensor.data_type for tensor in graph.initializer}
+        left += [inner for node in graph.node for entry in node.attribute for inner in (entry.g, *entry.graphs)]
+    return {name: kind for name, kind in found.items() if name and kind}
+
+
 def half_scales(data: bytes) -> bool:
     """Whether the graph in `data` has Q/DQ pairs whose scales are float16; False for what is no graph."""
     import onnx
