@@ -51,6 +51,39 @@ def outside_data(model: onnx.ModelProto) -> list[str]:
     return [place for tensor in tensors if (place := _outside(tensor)) is not None]
 
 
+def precisions_in(data: bytes) -> set[str]:
+    """What the graph in `data` computes in: `fp32`, `fp16`, `int8`, by its weights and its Q/DQ pairs. Raises ValueError."""
+    import onnx
+
+    graph = parse(data).graph
+    kinds = onnx.TensorProto
+    types: dict[int, str] = {kinds.FLOAT: "fp32", kinds.FLOAT16: "fp16", kinds.BFLOAT16: "bf16"}
+    found = {types[tensor.data_type] for tensor in graph.initializer if tensor.data_type in types}
+    found |= {types[to] for node in graph.node for to in _targets(node) if to in types}
+    return found | ({"int8"} if any(node.op_type == "QuantizeLinear" for node in graph.node) else set())
+
+
+def weighted(data: bytes) -> dict[str, bool]:
+    """The convolutions and products with weights of the graph in `data`, by name in order; whether they are quantised.
+
+    Raises ValueError.
+    """
+    graph = parse(data).graph
+    makers = {name: node for node in graph.node for name in node.output}
+    constants = {tensor.name for tensor in graph.initializer}
+
+    def constant(name: str) -> bool:
+        maker = makers.get(name)
+        return name in constants or (maker is not None and all(map(constant, maker.input)))
+
+    found = {}
+    for node in graph.node:
+        if node.op_type in ("Conv", "ConvTranspose", "Gemm", "MatMul") and constant(node.input[1]):
+            maker = makers.get(node.input[1])
+            found[node.name or node.output[0]] = maker is not None and maker.op_type == "DequantizeLinear"
+    return found
+
+
 def kinds(model: onnx.ModelProto) -> dict[str, int]:
     """The element types of tensors, as ONNX numbers them, by name; what cannot be told is not there.
 
@@ -83,6 +116,15 @@ def half_scales(data: bytes) -> bool:
         return False
     scales = {node.input[1] for node in graph.node if node.op_type == "QuantizeLinear"}
     return any(tensor.name in scales and tensor.data_type == onnx.TensorProto.FLOAT16 for tensor in graph.initializer)
+
+
+def _targets(node: onnx.NodeProto) -> Iterator[int]:
+    """The types that a Cast casts to, and those of a Constant."""
+    for attribute in node.attribute:
+        if node.op_type == "Cast" and attribute.name == "to":
+            yield attribute.i
+        elif node.op_type == "Constant" and attribute.name == "value":
+            yield attribute.t.data_type
 
 
 def _outside(tensor: onnx.TensorProto) -> str | None:

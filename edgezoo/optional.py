@@ -12,6 +12,8 @@ EXTRA_OF = {
     "cv2": "cpu",
     "onnxruntime": "cpu",
     "openvino": "openvino",
+    "tensorrt": "tensorrt",
+    "cuda": "tensorrt",
     "torch": "export",
     "onnxscript": "export",
     "safetensors": "export",

@@ -9,12 +9,13 @@ from edgezoo.cli import options, show
 
 if TYPE_CHECKING:
     from edgezoo.backends import Layer
-    from edgezoo.measure.layers import LayerProfile
+    from edgezoo.measure.layers import LayerProfile, Quantised
 
 HELP = "Tell which layers really run in which precision, where the time goes, and whether a rounded precision gains."
 
 _SLOWEST = 10
 _WORTH_NAMING = 0.05
+_MOST_NAMED = 8
 
 
 def arguments(parser: argparse.ArgumentParser) -> None:
@@ -56,6 +57,10 @@ def run(args: argparse.Namespace) -> int:
     _show_layers(found, whole=args.all)
     if found.run_ms is not None:
         _show_rivals(found, found.run_ms)
+    if found.quantised is not None:
+        _show_quantised(found.quantised)
+    for line in found.left_out:
+        show.out.print(f"[dim]not held against: {show.plain(line)}", soft_wrap=True)
     for warning in found.warnings:
         show.out.print(f"[yellow]{show.plain(warning)}", soft_wrap=True)
     runs, each = found.runs, "" if found.batch == 1 else f", batches of {found.batch}"
@@ -65,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
     )
     show.out.print(f"[dim]{show.plain(told)}", soft_wrap=True)
     show.busy(found.others)
-    if runs["device"] != "cpu":
+    if runs["device"] != "cpu" and runs["backend"] == "onnxruntime":
         show.out.print("[dim]layers' times are those to launch them; what the device then takes is not told")
     return 0
 
@@ -91,6 +96,16 @@ def _show_layers(found: LayerProfile, *, whole: bool) -> None:
     for layer in layers:
         table.add_row(*_cells(layer, found.ms), style="dim" if layer.conversion else None)
     show.out.print(table)
+
+
+def _show_quantised(found: Quantised) -> None:
+    """What could not be int8, by name; the rest is a number."""
+    told = f"int8 in the file: {found.layers - len(found.kept)} of {found.layers} layers with weights"
+    for names, what in ((found.kept, "float there"), (found.lost, "int8 there but not here")):
+        if names:
+            more = f" and {len(names) - _MOST_NAMED} more" if len(names) > _MOST_NAMED else ""
+            told += f"; {what}: {', '.join(names[:_MOST_NAMED])}{more}"
+    show.out.print(show.plain(told), soft_wrap=True)
 
 
 def _cells(layer: Layer, all_ms: float) -> tuple[str, ...]:

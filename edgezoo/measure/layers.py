@@ -6,16 +6,19 @@ lie (Transpose, Reorder, …). So every graph has its door's, from bytes in rows
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from edgezoo import graphs
 from edgezoo.backends import Layer
 from edgezoo.bundle import Artifact, Bundle
 from edgezoo.engine import Engine
+from edgezoo.errors import NotCompiled
 from edgezoo.machine import OtherLoad, machine
 from edgezoo.measure.bench import CLIP
 from edgezoo.measure.player import BareEngine
@@ -40,6 +43,21 @@ class Share:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Quantised:
+    """What of an int8 artifact is int8: by its file, and by what runs."""
+
+    layers: int
+    """Its convolutions and products with weights."""
+    kept: tuple[str, ...]
+    """Those that are float in the file."""
+    lost: tuple[str, ...]
+    """Those that are int8 in the file, and run in something else here."""
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class LayerProfile:
     """What `profile` found."""
 
@@ -50,6 +68,10 @@ class LayerProfile:
     against: tuple[Against, ...]
     """Its speed against the bundle's other artifacts for this backend."""
     warnings: tuple[str, ...]
+    quantised: Quantised | None
+    """Of an int8 artifact."""
+    left_out: tuple[str, ...]
+    """Artifacts that it was not held against, and why."""
     batch: int
     others: float | None
     """What other processes took of all cores meanwhile, 0..1; None where the system does not tell."""
@@ -96,6 +118,8 @@ class LayerProfile:
             "run_ms": None if self.run_ms is None else round(self.run_ms, 4),
             "against": [rival.to_dict() for rival in self.against],
             "warnings": list(self.warnings),
+            "quantised": None if self.quantised is None else self.quantised.to_dict(),
+            "left_out": list(self.left_out),
             "batch": self.batch,
             "others": None if self.others is None else round(self.others, 3),
             "runs": self.runs,
@@ -131,9 +155,13 @@ def profile_layers(
         load = OtherLoad()
         layers = engine.layers(BareEngine(engine, batch, CLIP).array, runs=runs)
         here = [each for each in artifacts if each.target in ("", backend) and each.name != engine.artifact.name]
-        run_ms, against = None, list[Against]()
-        if compare and here:
-            rivals = [engine_of(engine.bundle, each.name) for each in here]
+        run_ms, against, rivals, left_out = None, list[Against](), list[Engine](), list[str]()
+        for each in here if compare else ():
+            try:
+                rivals.append(engine_of(engine.bundle, each.name))
+            except NotCompiled as error:
+                left_out.append(str(error))
+        if rivals:
             run_ms, against = race(engine, rivals, rounds=rounds, progress=progress)
         elsewhere = [each for each in artifacts if each.target not in ("", backend)]
         return LayerProfile(
@@ -141,11 +169,29 @@ def profile_layers(
             run_ms=run_ms,
             against=tuple(against),
             warnings=tuple(judge(engine.artifact, layers, against, elsewhere)),
+            quantised=quantised(engine, layers) if engine.artifact.precision == "int8" else None,
+            left_out=tuple(left_out),
             batch=batch,
             others=load.share(),
             runs=engine.describe(),
             machine=machine(),
         )
+
+
+def quantised(engine: Engine, layers: Sequence[Layer]) -> Quantised:
+    """What of the engine's artifact is int8. A runtime names what it fused after all nodes that are in it."""
+    in_file = graphs.weighted(engine.bundle.read_graph(engine.artifact))
+    here = [(set(re.split(r"[\s+(){}\[\],]+", layer.name)), layer) for layer in layers if not layer.conversion]
+
+    def lost(name: str) -> bool:
+        runs = [layer.precision for names, layer in here if name in names]
+        return bool(runs) and "int8" not in runs
+
+    return Quantised(
+        layers=len(in_file),
+        kept=tuple(name for name, integer in in_file.items() if not integer),
+        lost=tuple(name for name, integer in in_file.items() if integer and lost(name)),
+    )
 
 
 def judge(

@@ -1,0 +1,219 @@
+"""Build an engine of a graph; a program of its own, `python -m edgezoo.backends.tensorrt.building`.
+
+A process of its own can be stopped at any time, in every version of TensorRT; what kills it kills nobody else, and its
+memory on the device is free when it ends. One line of JSON on stdin says what to build (`Order`); news come as lines of
+JSON on stdout, the last one `done` or `error`. When stdin closes, whoever ordered has gone, and so does the build.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from edgezoo import graphs
+from edgezoo.backends.tensorrt import cuda
+from edgezoo.backends.tensorrt.logger import logger, said
+from edgezoo.backends.tensorrt.options import BuildOptions, read_options
+from edgezoo.backends.tensorrt.versions import Dialect, dialect
+from edgezoo.errors import BackendError, EdgezooError
+
+News = Callable[[dict[str, Any]], None]
+_PATIENCE_S = 4.0  # from being asked to stop until it is ended
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Order:
+    """What is to be built, and where to."""
+
+    graph: Path
+    into: Path
+    timing: Path
+    """The timing cache to begin with, where there is one; the new one stands beside it, `.new` behind its name."""
+    device: int
+    options: BuildOptions
+
+
+def build(order: Order, tell: News, stop: threading.Event) -> dict[str, Any]:
+    """Build, and write the engine's bytes; what is worth knowing of it.
+
+    Raises BackendError, RequestError, MissingDependency.
+    """
+    trt: Any = cuda.tensorrt()
+    cuda.checked(cuda.runtime().cudaSetDevice(order.device))
+    data = order.graph.read_bytes()
+    precisions = graphs.precisions_in(data)
+    says = dialect(trt.__version__, precisions, order.options)
+    builder = trt.Builder(logger())
+    network = builder.create_network(_bits(trt.NetworkDefinitionCreationFlag, says.network_flags))
+    parser = trt.OnnxParser(network, logger())
+    for name in says.parser_flags:
+        parser.set_flag(getattr(trt.OnnxParserFlag, name))
+    tell({"start": "reading the graph", "parent": None, "steps": 1})
+    if not parser.parse(data):
+        raise BackendError(_refusal(parser, data, trt.__version__))
+    tell({"finish": "reading the graph"})
+    if says.pins:
+        _pin(trt, network)
+    config = _configured(trt, builder, network, order.options, says)
+    timing = _timing(config, order.timing)
+    if says.tells:
+        config.progress_monitor = _monitor(trt, tell, stop)
+    logger().errors.clear()
+    engine = builder.build_serialized_network(network, config)
+    if stop.is_set():
+        raise BackendError("the build was stopped")
+    if engine is None:
+        raise BackendError(_failure(trt.__version__))
+    order.into.write_bytes(memoryview(engine))
+    order.timing.with_name(order.timing.name + ".new").write_bytes(memoryview(timing.serialize()))
+    return {"layers": network.num_layers}
+
+
+def _configured(trt: Any, builder: Any, network: Any, options: BuildOptions, says: Dialect) -> Any:
+    """The builder's configuration."""
+    config = builder.create_builder_config()
+    for name in says.builder_flags:
+        config.set_flag(getattr(trt.BuilderFlag, name))
+    config.clear_flag(trt.BuilderFlag.TF32)  # ten bits of mantissa, and on unless told otherwise: fp32 means fp32
+    config.builder_optimization_level = options.optimization
+    config.hardware_compatibility_level = getattr(trt.HardwareCompatibilityLevel, says.hardware)
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # so that the engine tells what it computes in
+    if options.workspace_mb is not None:
+        config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mb << 20)
+    if options.dla is not None:
+        if options.dla >= builder.num_DLA_cores:
+            raise BackendError(f"asked for DLA core {options.dla}, but this device has {builder.num_DLA_cores}")
+        config.default_device_type = trt.DeviceType.DLA
+        config.DLA_core = options.dla
+    _set_ranges(builder, network, config, options)
+    return config
+
+
+def _set_ranges(builder: Any, network: Any, config: Any, options: BuildOptions) -> None:
+    """The shapes of the inputs: N within the batch range, the rest as the graph fixes it."""
+    ranges = builder.create_optimization_profile()
+    for k in range(network.num_inputs):
+        port = network.get_input(k)
+        first, *rest = tuple(port.shape)
+        if min(rest, default=1) < 1:
+            raise BackendError(f"expected {port.name} of a size that is fixed but for N, got {(first, *rest)}")
+        if first > 0 and {first} != {*options.batch}:
+            raise BackendError(f"the graph takes batches of {first} alone; try --batch {first}")
+        ranges.set_shape(port.name, *((n, *rest) for n in options.batch))
+    config.add_optimization_profile(ranges)
+
+
+def _timing(config: Any, path: Path) -> Any:
+    """The timing cache to build with, begun with what `path` holds; afresh where TensorRT does not take that."""
+    known = path.read_bytes() if path.is_file() else b""
+    timing = config.create_timing_cache(known)
+    if timing is None or not config.set_timing_cache(timing, False):
+        timing = config.create_timing_cache(b"")
+        config.set_timing_cache(timing, False)
+    return timing
+
+
+def _pin(trt: Any, network: Any) -> None:
+    """Have every layer compute in the type that the graph gives it; the fastest would be picked else."""
+    real, apart = (trt.DataType.FLOAT, trt.DataType.HALF), (trt.LayerType.CONSTANT, trt.LayerType.SHAPE)
+    for k in range(network.num_layers):
+        layer = network.get_layer(k)
+        kinds = [layer.get_output(each).dtype for each in range(layer.num_outputs)]
+        if kinds and kinds[0] in real and layer.type not in apart:
+            layer.precision = kinds[0]
+            for each, kind in enumerate(kinds):
+                layer.set_output_type(each, kind)
+
+
+def _monitor(trt: Any, tell: News, stop: threading.Event) -> Any:
+    class Monitor(trt.IProgressMonitor):  # type: ignore[misc]
+        """Nothing may be raised here: TensorRT would end the process."""
+
+        def __init__(self) -> None:
+            trt.IProgressMonitor.__init__(self)
+
+        def phase_start(self, name: str, parent: str | None, steps: int) -> None:
+            tell({"start": name, "parent": parent, "steps": steps})
+
+        def step_complete(self, name: str, step: int) -> bool:
+            tell({"step": step, "phase": name})
+            return not stop.is_set()
+
+        def phase_finish(self, name: str) -> None:
+            tell({"finish": name})
+
+    return Monitor()
+
+
+def _refusal(parser: Any, data: bytes, version: str) -> str:
+    """The parser's first error as a line that names the node, and what to do."""
+    errors = [parser.get_error(k) for k in range(parser.num_errors)]
+    if not errors:
+        return (
+            f"TensorRT {version} could not read the graph, and does not say why; `edgezoo verify` tells if it is whole"
+        )
+    first, more = errors[0], f" (and {len(errors) - 1} more)" if len(errors) > 1 else ""
+    nodes = graphs.parse(data).graph.node
+    node = nodes[first.node()] if 0 <= first.node() < len(nodes) else None
+    where = f"{node.op_type} {node.name or node.output[0]}" if node is not None else "the graph"
+    why = " ".join(first.desc().split())[:200]
+    check = ".".join(version.split(".")[:2])
+    return (
+        f"TensorRT {version} does not read {where}: {why}{more}; `edgezoo compile --check {check}` tells all that it "
+        "does not read, and what to do"
+    )
+
+
+def _failure(version: str) -> str:
+    memory = any("memory" in text.lower() for text in logger().errors)
+    cure = "try --workspace with less than the GPU has free, a smaller --batch, or end what else runs on it"
+    return f"TensorRT {version} could not build the engine: {said()}" + (f"; {cure}" if memory else "")
+
+
+def _bits(flags: Any, names: tuple[str, ...]) -> int:
+    return sum(1 << int(getattr(flags, name)) for name in names)
+
+
+def main() -> int:
+    lock, out = threading.Lock(), os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)  # what TensorRT prints is no news
+
+    def tell(news: dict[str, Any]) -> None:
+        try:
+            with lock:
+                out.write(json.dumps(news) + "\n")
+                out.flush()
+        except OSError:
+            stop.set()
+
+    stop = threading.Event()
+    told = json.loads(sys.stdin.readline())
+    paths = {name: Path(told[name]) for name in ("graph", "into", "timing")}
+    threading.Thread(target=_watch, args=(stop,), daemon=True).start()
+    try:
+        order = Order(**paths, device=told["device"], options=read_options(told["options"]))
+        tell({"done": build(order, tell, stop)})
+    except (EdgezooError, OSError) as error:
+        tell({"error": " ".join(str(error).split()), "kind": type(error).__name__})
+        return 1
+    return 0
+
+
+def _watch(stop: threading.Event) -> None:
+    """Stop the build when stdin closes: politely, then at once, for native code hears nothing else."""
+    while sys.stdin.buffer.read(1):
+        pass
+    stop.set()
+    time.sleep(_PATIENCE_S)
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

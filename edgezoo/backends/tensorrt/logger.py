@@ -1,0 +1,34 @@
+"""TensorRT's one logger: the first that it is given hears of everything, and must live as long as the process."""
+
+from __future__ import annotations
+
+import functools
+from collections import deque
+from typing import Any
+
+from edgezoo.backends.tensorrt import cuda
+
+_MOST = 20
+
+
+@functools.cache
+def logger() -> Any:
+    """An `ILogger` that keeps the last `errors` and prints nothing."""
+    trt: Any = cuda.tensorrt()
+
+    class Logger(trt.ILogger):  # type: ignore[misc]
+        def __init__(self) -> None:
+            trt.ILogger.__init__(self)
+            self.errors: deque[str] = deque(maxlen=_MOST)
+
+        def log(self, severity: Any, text: str) -> None:
+            if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
+                self.errors.append(" ".join(text.split()))
+
+    return Logger()
+
+
+def said() -> str:
+    """The last error, for the end of a line of ours."""
+    errors = logger().errors
+    return str(errors[-1])[:300] if errors else "it does not say why"
