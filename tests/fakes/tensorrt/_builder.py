@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
+from dataclasses import dataclass
 from typing import Any
 
 import onnx
@@ -17,9 +18,6 @@ from tensorrt._layers import layers_of
 from tensorrt._logger import IHostMemory, ILogger, call_back, environment, inside, note, tell
 from tensorrt._names import ENUMS, NUMBERS, VERSION, Real, Stored, real
 from tensorrt._network import INetworkDefinition
-
-_PHASES = (("Graph optimization", 1, 3), ("Tactic selection", 7, 10), ("Serialization", 1, 2))
-"""Below the whole build: name, share of its time, steps."""
 
 
 @real
@@ -59,9 +57,32 @@ class Builder(Real):
             return _Build(self._logger, network, config).run()
 
 
+_MOST = 12  # nodes that a build tells of
+
+
+@dataclass(frozen=True)
+class _Phase:
+    name: str
+    parts: list[int | _Phase]
+    """In order: phases of their own, one step each, or a number of steps that only take time."""
+    times: int = 1
+
+    def steps(self) -> list[_Phase | None]:
+        """None for a step that only takes time."""
+        once: list[_Phase | None] = []
+        for part in self.parts:
+            once += [None] * part if isinstance(part, int) else [part]
+        return once * self.times
+
+    def leaves(self) -> int:
+        return sum(1 if below is None else below.leaves() for below in self.steps())
+
+
 class _Build:
     def __init__(self, logger: ILogger, network: INetworkDefinition, config: IBuilderConfig) -> None:
         self.logger, self.network, self.config = logger, network, config
+        self.pause, self.left_until_failure = 0.0, 0
+        self.header_layers: list[dict[str, Any]] = []
         self.monitor = config.progress_monitor if NUMBERS[0] >= 10 else None
 
     def run(self) -> IHostMemory | None:
@@ -74,6 +95,7 @@ class _Build:
         known = cache is not None and digest in cache._timed
         told = {"pid": os.getpid(), "version": VERSION, "gpu": name, "graph": digest, "cached": known}
         note(environment("LOG"), {**told, "flags": self.flags(), "profiles": self.ranges()})
+        self.header_layers = layers_of(self.network._model)
         seconds = float(environment("SECONDS", "0")) * (0.2 if known else 1.0)
         outcome = self.pass_time(seconds)
         if environment("LOG"):
@@ -98,7 +120,7 @@ class _Build:
             "hardware": config.hardware_compatibility_level.name,
             "flags": flags,
             "lean": "VERSION_COMPATIBLE" in flags and "EXCLUDE_LEAN_RUNTIME" not in flags,
-            "layers": layers_of(self.network._model, self.ranges()),
+            "layers": self.header_layers,
         }
 
     def flags(self) -> list[str]:
@@ -108,45 +130,39 @@ class _Build:
         return [dict(profile._ranges) for profile in self.config._profiles]
 
     def pass_time(self, seconds: float) -> str:
-        """Go through the phases. Answers "built", "cancelled" or the error that was asked for."""
-        shares = sum(share for _, share, _ in _PHASES)
-        whole = "Building engine from subgraph"
+        """Take the time, and tell of it. Answers "built", "cancelled" or the error that was asked for."""
+        nodes = self.header_layers[:_MOST]
+        # The phases and how they nest are those that NVIDIA's sampleProgressMonitor prints. Measuring takes the time.
+        finding = [
+            _Phase(f"Finding fastest tactic for {layer['Name']}", [_Phase("Measuring tactic time", [4])], 3)
+            for layer in nodes
+        ]
+        timing = _Phase("Computing profile costs", [_Phase("Timing graph nodes", finding)])
+        whole = _Phase("Building engine", [1, _Phase("Building engine from subgraph", [timing]), 1])
+        self.pause = seconds / whole.leaves()
+        self.left_until_failure = whole.leaves() // 2
+        return self.enter(whole, None)
+
+    def enter(self, phase: _Phase, parent: str | None) -> str:
+        steps = phase.steps()
         if self.monitor is not None:
-            call_back(self.monitor.phase_start, whole, None, len(_PHASES))
+            call_back(self.monitor.phase_start, phase.name, parent, len(steps))
         outcome = "built"
-        for place, (name, share, steps) in enumerate(_PHASES):
-            outcome = self.phase(name, whole, steps, seconds * share / shares)
-            if (
-                outcome == "built"
-                and self.monitor is not None
-                and not call_back(self.monitor.step_complete, whole, place)
-            ):
+        for place, below in enumerate(steps):
+            outcome = self.enter(below, phase.name) if below is not None else self.wait()
+            told = outcome == "built" and self.monitor is not None
+            if told and not call_back(self.monitor.step_complete, phase.name, place):
                 outcome = "cancelled"
             if outcome != "built":
                 break
         if self.monitor is not None:
-            call_back(self.monitor.phase_finish, whole)
+            call_back(self.monitor.phase_finish, phase.name)
         return outcome
 
-    def phase(self, name: str, parent: str, steps: int, seconds: float) -> str:
-        outcome = "built"
-        if self.monitor is not None:
-            call_back(self.monitor.phase_start, name, parent, steps)
-        for step in range(steps):
-            time.sleep(seconds / steps)
-            if name == "Tactic selection" and step == steps // 2:
-                outcome = _asked_for(self.network._model)
-            if (
-                outcome == "built"
-                and self.monitor is not None
-                and not call_back(self.monitor.step_complete, name, step)
-            ):
-                outcome = "cancelled"
-            if outcome != "built":
-                break
-        if self.monitor is not None:
-            call_back(self.monitor.phase_finish, name)
-        return outcome
+    def wait(self) -> str:
+        time.sleep(self.pause)
+        self.left_until_failure -= 1
+        return _asked_for(self.network._model) if self.left_until_failure == 0 else "built"
 
     def fail(self, why: str) -> None:
         tell(self.logger, "ERROR", f"IBuilder::buildSerializedNetwork: {why}")
@@ -175,7 +191,9 @@ def _refusal(network: INetworkDefinition, config: IBuilderConfig) -> str:
     asked = on & {"FP16", "INT8", "BF16", "FP8", "INT4", "OBEY_PRECISION_CONSTRAINTS", "PREFER_PRECISION_CONSTRAINTS"}
     if typed and asked:
         return f"Error Code 4: API Usage Error ({sorted(asked)} cannot be set for a strongly typed network)"
-    missing = set() if typed else _needed(network._model) - on
+    pinned = {layer.precision.name for layer in network._layers if NUMBERS[0] < 11 and layer.precision_is_set}
+    pinned = {{"HALF": "FP16", "INT8": "INT8"}.get(name, "TF32") for name in pinned} - {"TF32"}
+    missing = set() if typed else (_needed(network._model) | pinned) - on
     for name in sorted(missing):
         return (
             f"Error Code 4: API Usage Error ({name.capitalize()} precision has been set for a layer or layer output, "

@@ -157,7 +157,7 @@ class ICudaEngine(Real):
         return IExecutionContext(self)
 
     def create_engine_inspector(self) -> Any:
-        from tensorrt._layers import EngineInspector
+        from tensorrt._inspector import EngineInspector
 
         return EngineInspector(self)
 

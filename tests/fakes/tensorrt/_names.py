@@ -21,14 +21,13 @@ WRITTEN: dict[str, dict[str, Any]] = {}
 
 @functools.cache
 def listing() -> dict[str, Any]:
-    """The listing of this version, or of another patch of the same minor version."""
-    for file in sorted(LISTINGS.glob("*.json")):
-        if file.name.split(".")[:2] == VERSION.split(".")[:2]:
-            found: dict[str, Any] = json.loads(file.read_text("utf-8"))
-            return found
-    raise ImportError(
-        f"FAKE_TENSORRT={VERSION}: there are listings of {[file.stem for file in LISTINGS.glob('*.json')]}"
-    )
+    """The listing of this version, or of the newest other patch of the same minor version."""
+    fitting = sorted(LISTINGS.glob(f"{NUMBERS[0]}.{NUMBERS[1]}.*.json"))
+    exact = [file for file in fitting if file.stem == VERSION]
+    if not fitting:
+        raise ImportError(f"FAKE_TENSORRT={VERSION}: there are {sorted(file.stem for file in LISTINGS.glob('*.json'))}")
+    found: dict[str, Any] = json.loads((exact or fitting)[-1].read_text("utf-8"))
+    return found
 
 
 def real(kind: Kind) -> Kind:

@@ -14,7 +14,7 @@ ErrorCode = ENUMS["ErrorCode"]
 
 # The newest opset of the default domain that the parser of a version imports, from the operator lists that NVIDIA's
 # onnx-tensorrt keeps for each release.
-_CEILINGS = {(8, 6): 17, (10, 3): 20, (10, 13): 24, (11, 4): 25}
+_CEILINGS = {(8, 6): 17, (10, 3): 20, (10, 13): 23, (11, 4): 24}
 
 
 @real
