@@ -41,6 +41,7 @@ LIBRARIES = {
     # measure: its version and threads
     "cv2": {"preprocess", "sources", "drawing", "sinks", "engine", "measure", "train"},
     "requests": {"weights"},
+    "filelock": {"backends"},
     "pycocotools": {"measure"},
     "rich": {"cli"},
 }
