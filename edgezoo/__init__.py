@@ -19,6 +19,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from edgezoo.bundle import Bundle
     from edgezoo.cards import Card, read_card
+    from edgezoo.compiling import compile
     from edgezoo.drawing import draw
     from edgezoo.engine import Engine
     from edgezoo.errors import EdgezooError
@@ -45,6 +46,7 @@ _ROOMS = {
     "Profile": "latency",
     "Sink": "sinks",
     "Source": "sources",
+    "compile": "compiling",
     "draw": "drawing",
     "load": "loading",
     "open_sink": "sinks",
@@ -67,6 +69,7 @@ __all__ = [
     "Sink",
     "Source",
     "__version__",
+    "compile",
     "draw",
     "load",
     "open_sink",

@@ -21,7 +21,7 @@ from edgezoo.errors import AgreementError, EdgezooError, RequestError
 
 VERBS = (
     "list", "info", "pull", "convert", "finetune", "card",
-    "run", "demo", "eval", "verify", "bench", "profile", "doctor",
+    "compile", "run", "demo", "eval", "verify", "bench", "profile", "cache", "doctor",
 )  # fmt: skip
 
 

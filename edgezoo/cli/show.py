@@ -6,10 +6,10 @@ import json
 import re
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rich import box
 from rich.console import Console
@@ -30,9 +30,13 @@ from rich.progress import (
 from rich.table import Column, Table
 from rich.text import Text
 
+if TYPE_CHECKING:
+    from edgezoo.backends.tensorrt.progress import Told
+
 out = Console(highlight=False, emoji=False)
 err = Console(stderr=True, highlight=False, emoji=False)
 _BUSY = 0.1
+_SILENCE_S = 30.0
 _UNSEEN = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # control, and turned around
 
 
@@ -79,6 +83,11 @@ def busy(others: float | None, cure: str = "") -> None:
     if (others or 0) > _BUSY:
         told = f"other programs took {100 * (others or 0):.0f} % of the machine meanwhile{cure}"
         out.print(f"[yellow]{told}", soft_wrap=True)
+
+
+def size(count: int) -> str:
+    """`7.4 MB`."""
+    return f"{count / 1e6:.1f} MB" if count >= 1e5 else f"{count / 1e3:.1f} kB"
 
 
 def print_json(data: dict[str, Any]) -> None:
@@ -181,6 +190,47 @@ def stages() -> Iterator[Stage]:
         yield tell
 
 
+@contextmanager
+def building() -> Iterator[Callable[[Told], None]]:
+    """One line: a bar of the share that is done, what is left, what is being done, all that it took.
+
+    What must not be missed stays above it. Where there is no terminal, a line now and then says that work goes on.
+    """
+    with Progress(
+        SpinnerColumn(),
+        BarColumn(bar_width=20),
+        TextColumn("{task.fields[told]}", table_column=Column(width=15)),
+        TextColumn("[cyan]{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
+        _Since(time.monotonic()),
+        console=err,
+        transient=True,
+        expand=True,
+        disable=not err.is_terminal,
+    ) as progress:
+        line = progress.add_task("", total=None, told="")
+        last_s = began_s = time.monotonic()
+
+        def tell(told: Told) -> None:
+            nonlocal last_s
+            if told.news:
+                err.print(plain(told.news), soft_wrap=True)
+            share = "" if told.share is None else f"{100 * told.share:.0f} %"
+            left = "" if told.left_s is None else f"{_clock(told.left_s)} left"
+            progress.tasks[0].total = None if told.share is None else 1.0  # `update` takes None for "as it was"
+            progress.update(line, description=plain(told.text), completed=told.share or 0.0, told=f"{share:>4} {left}")
+            if not err.is_terminal and time.monotonic() - last_s >= _SILENCE_S:
+                last_s = time.monotonic()
+                parts = (share, left, f"since {_clock(last_s - began_s)}")
+                err.print(plain(f"{told.text}: {', '.join(filter(None, parts))}"), soft_wrap=True)
+
+        yield tell
+
+
+def _clock(seconds: float) -> str:
+    """`1:05`."""
+    return f"{int(seconds) // 60}:{int(seconds) % 60:02}"
+
+
 class _Since(ProgressColumn):
     """The time since all began, `1:05`."""
 
@@ -189,8 +239,7 @@ class _Since(ProgressColumn):
         self._began = began
 
     def render(self, task: Task) -> Text:
-        seconds = int(time.monotonic() - self._began)
-        return Text(f"{seconds // 60}:{seconds % 60:02}", style="progress.elapsed")
+        return Text(_clock(time.monotonic() - self._began), style="progress.elapsed")
 
 
 def short(path: str | Path) -> str:

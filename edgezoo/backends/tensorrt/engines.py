@@ -188,6 +188,7 @@ def clear(chosen: Iterable[Entry]) -> tuple[list[Entry], list[Entry]]:
     gone: list[Entry] = []
     busy: list[Entry] = []
     private.enter()
+    private.sweep()
     for entry in chosen:
         key = entry.path.stem[-_KEY_LETTERS:]
         try:

@@ -203,7 +203,7 @@ def workshop(key: str) -> Iterator[Path]:
 
     What killed builders left behind is removed first: a builder that still runs finds its folder gone, and ends.
     """
-    _sweep(key)
+    sweep(key)
     shop = folder() / f".{key}.{secrets.token_hex(4)}.part"
     shop.mkdir(mode=0o700)
     try:
@@ -212,11 +212,12 @@ def workshop(key: str) -> Iterator[Path]:
         shutil.rmtree(shop, ignore_errors=True)
 
 
-def _sweep(key: str) -> None:
+def sweep(ours: str = "") -> None:
+    """Remove what killed builders left behind; `ours`: the lock that is held already."""
     for left in os.listdir(folder()):
         if (found := _SHOP.fullmatch(left)) is None:
             continue
-        if found[1] == key:
+        if found[1] == ours:
             shutil.rmtree(folder() / left, ignore_errors=True)
             continue
         with suppress(Timeout), lock(found[1], wait=False):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
 
 from edgezoo.backends.tensorrt import private
@@ -18,16 +18,6 @@ from edgezoo.backends.tensorrt.private import Refused
 _KIND = "timing"
 _LARGEST = 1 << 28
 _BEGINS = "timing-"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Timing:
-    """A timing cache that is kept."""
-
-    path: Path
-    what: str
-    """What it is for, as the file says."""
-    bytes: int
 
 
 def lend(here: Facts, to: Path) -> str:
@@ -53,14 +43,14 @@ def keep(here: Facts, new: Path, shop: Path) -> None:
         private.write(line + data, _path(here), shop)
 
 
-def kept() -> list[Timing]:
-    """All that lie there. Raises OSError."""
+def kept() -> list[tuple[Path, str]]:
+    """All that lie there, with what each says that it is for."""
     found = []
     for path in sorted(private.folder().glob(f"{_BEGINS}*.cache")):
-        if not path.is_symlink() and path.is_file():
-            with path.open("rb") as file:
-                line = file.readline(400).decode("utf-8", "replace").rpartition(" ")[0]
-            found.append(Timing(path=path, what=line, bytes=path.stat().st_size))
+        with suppress(OSError):
+            if not path.is_symlink() and path.is_file():
+                with path.open("rb") as file:
+                    found.append((path, file.readline(400).decode("utf-8", "replace").rpartition(" ")[0]))
     return found
 
 
