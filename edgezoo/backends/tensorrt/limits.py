@@ -7,12 +7,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeAlias
-
-if TYPE_CHECKING:
-    import onnx
+from typing import Any, TypeAlias
 
 Version = tuple[int, int]
+Node: TypeAlias = Any
+"""An onnx.NodeProto; `graphs` alone imports that library."""
 _NEVER = (1000, 0)
 _FOLD = "store it: fold the graph's constants"
 
@@ -21,8 +20,8 @@ _FOLD = "store it: fold the graph's constants"
 class Use:
     """A node, and what is known of its inputs."""
 
-    node: onnx.NodeProto
-    constants: Mapping[str, onnx.TensorProto]
+    node: Node
+    constants: Mapping[str, Any]
     fixed: Collection[str]
 
     def given(self, place: int) -> str:
@@ -52,9 +51,7 @@ class Limit:
     until: Version = _NEVER
 
 
-def limits(
-    node: onnx.NodeProto, constants: Mapping[str, onnx.TensorProto], fixed: Collection[str], version: Version
-) -> Iterator[str]:
+def limits(node: Node, constants: Mapping[str, Any], fixed: Collection[str], version: Version) -> Iterator[str]:
     """What `version` does not read of a node; `constants`: stored tensors; `fixed`: and what is made of these alone."""
     use = Use(node, constants, fixed)
     for limit in _LIMITS:

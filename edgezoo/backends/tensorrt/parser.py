@@ -11,17 +11,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from edgezoo import graphs
-from edgezoo.backends.tensorrt.limits import limits
+from edgezoo.backends.tensorrt.limits import Node, Version, limits
 from edgezoo.errors import UnknownName
 from edgezoo.records import parse_toml
-
-if TYPE_CHECKING:
-    import onnx
-
-Version = tuple[int, int]
 
 # ONNX's numbers of element types (onnx.proto3, TensorProto.DataType), by NVIDIA's names where they have one.
 _KINDS = {
@@ -127,11 +122,11 @@ def _releases() -> Mapping[Version, Release]:
 class _Net:
     """A graph and what must be known of its tensors; nodes of inner graphs stand behind their own."""
 
-    def __init__(self, model: onnx.ModelProto, version: Version, release: Release) -> None:
+    def __init__(self, model: Any, version: Version, release: Release) -> None:
         self.model, self.version, self.release = model, version, release
         self.kinds = {name: _KINDS.get(kind, f"type {kind}") for name, kind in graphs.kinds(model).items()}
-        self.nodes: list[onnx.NodeProto] = []
-        self.constants: dict[str, onnx.TensorProto] = {}
+        self.nodes: list[Node] = []
+        self.constants: dict[str, Any] = {}
         """What is stored, by name."""
         self.fixed: set[str] = set()
         """What is computed from that alone, too."""
@@ -139,12 +134,12 @@ class _Net:
         self.inputs = [port.name for port in model.graph.input if port.name not in self.constants]
         self.outputs = [port.name for port in model.graph.output]
         self.makers = {name: node for node in self.nodes for name in node.output if name}
-        self.readers: dict[str, list[tuple[onnx.NodeProto, int]]] = {}
+        self.readers: dict[str, list[tuple[Node, int]]] = {}
         for node in self.nodes:
             for place, name in enumerate(node.input):
                 self.readers.setdefault(name, []).append((node, place))
 
-    def _read(self, graph: onnx.GraphProto) -> None:
+    def _read(self, graph: Any) -> None:
         self.constants |= {tensor.name: tensor for tensor in graph.initializer}
         self.fixed.update(tensor.name for tensor in graph.initializer)
         for node in graph.node:
@@ -169,7 +164,7 @@ class _Net:
         return f"TensorRT {self.version[0]}.{self.version[1]}"
 
 
-def _called(node: onnx.NodeProto) -> str:
+def _called(node: Node) -> str:
     return f"{node.op_type} {node.name or next(iter(node.output), '')!r}"
 
 
@@ -225,7 +220,7 @@ def _since(net: _Net, op: str) -> str:
     return f"; {later[0][0]}.{later[0][1]} does" if later else "; write it with others"
 
 
-def _types(net: _Net, node: onnx.NodeProto, read: frozenset[str]) -> Iterator[_Finding]:
+def _types(net: _Net, node: Node, read: frozenset[str]) -> Iterator[_Finding]:
     names = [*node.input[_MAIN_INPUT.get(node.op_type, 0) :][:1]] if node.op_type not in _BY_OUTPUT else []
     if node.op_type == "Cast" or not any(names):
         names += node.output[:1]
