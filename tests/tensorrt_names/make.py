@@ -1,6 +1,7 @@
 """What NVIDIA's own Python module of a TensorRT version has, as one small JSON file: names, not behaviour.
 
     python tests/tensorrt_names/make.py FOLDER > tests/tensorrt_names/11.4.0.106.json
+    python tests/tensorrt_names/make.py FOLDER --all
 
 `FOLDER` holds `tensorrt_bindings`, as a bindings wheel brings it (`pip download --no-deps`, unpacked). The module is
 loaded over libraries that are empty (`stub_library.py`): no GPU, no TensorRT. A property is told as `get` or
@@ -87,9 +88,29 @@ def members_of(kind: type) -> dict[str, str]:
             continue
         if isinstance(value, property):
             told[name] = "get" if value.fset is None else "get set"
-        elif callable(value) and not isinstance(value, type) and (not name.startswith("add_") or name in ADDS):
+        elif not callable(value) or isinstance(value, type):
+            told[name] = "class" if isinstance(value, type) else "constant"
+        elif not name.startswith("add_") or name in ADDS:
             told[name] = _signature(value)
     return told
+
+
+def everything(module: ModuleType) -> dict[str, dict[str, str]]:
+    """All that is public of the module: of each class its members, each with the class that it answers, if any."""
+    there = [name for name in dir(module) if not name.startswith("_")]
+    told: dict[str, dict[str, str]] = {}
+    for name in there:
+        kind = getattr(module, name)
+        answers = {member: _answer(getattr(kind, member)) for member in dir(kind) if not member.startswith("_")}
+        # A docstring that was written before its class was known tells the C++ name, `IParserError`.
+        told[name] = {member: got if got in there else got.removeprefix("I") for member, got in answers.items()}
+    return told
+
+
+def _answer(function: Any) -> str:
+    function = function.fget if isinstance(function, property) else function
+    found = re.search(r"-> (?:[\w.:]*[.:])?(\w+)$", function.__doc__ or "", re.MULTILINE)
+    return found[1] if found else ""
 
 
 def _members(module: ModuleType, path: str) -> dict[str, int]:
@@ -132,4 +153,6 @@ def written(listing: dict[str, Any]) -> str:
 
 if __name__ == "__main__":
     FOLDER = Path(sys.argv[1]).resolve()
-    sys.stdout.write(written(names_of(load(FOLDER, version_of(FOLDER)))))
+    MODULE = load(FOLDER, version_of(FOLDER))
+    ALL = sys.argv[2:] == ["--all"]
+    sys.stdout.write(json.dumps(everything(MODULE)) if ALL else written(names_of(MODULE)))

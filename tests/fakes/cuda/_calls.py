@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -23,6 +24,8 @@ def answers(count: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
         def call(*given: Any) -> tuple[Any, ...]:
             with DEVICE.lock:
                 DEVICE.calls[name] += 1
+            if os.environ.get("FAKE_CUDA") == "unloadable":
+                raise RuntimeError("Failed to dlopen libcuda.so.1")
             try:
                 if name not in _WITHOUT_GPU:
                     gpus()
@@ -34,6 +37,7 @@ def answers(count: int) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
                 return (error.code, *[None] * count)
             return (cudaError_t.cudaSuccess, *(found if isinstance(found, tuple) else (found,)))[: 1 + count]
 
+        call.answers = count  # type: ignore[attr-defined]
         return call
 
     return wrap

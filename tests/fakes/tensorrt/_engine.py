@@ -151,7 +151,17 @@ class ICudaEngine(Real):
     def is_shape_inference_io(self, name: str) -> bool:
         return False
 
-    def create_execution_context(self, strategy: Any = None) -> Any:
+    if NUMBERS[0] < 10:
+
+        def create_execution_context(self) -> Any:
+            return self._context()
+
+    else:
+
+        def create_execution_context(self, strategy: Any = None) -> Any:
+            return self._context()
+
+    def _context(self) -> Any:
         from tensorrt._context import IExecutionContext
 
         return IExecutionContext(self)

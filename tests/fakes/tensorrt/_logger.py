@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -16,31 +17,48 @@ from tensorrt._names import ENUMS, Real, Stored, real
 Severity = ENUMS["ILogger.Severity"]
 
 
+_handlers: dict[int, Any] = {}
+"""Python's own, of the signals that wait while it is inside the library."""
+_waiting: list[int] = []
+
+
 @contextlib.contextmanager
-def _deaf() -> Iterator[None]:
-    """Signals wait, as they do while Python is inside C++: its handlers run only when Python runs again."""
-    ours = {number for number in (signal.SIGINT, signal.SIGTERM) if callable(signal.getsignal(number))}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, ours)
+def inside() -> Iterator[None]:
+    """Signals wait, as they do while Python is inside C++: its handlers run only when Python runs again.
+
+    By handlers, not by masks: a library's threads would take what this one masks, and Python run its handler here.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield  # handlers run in the main thread alone
+        return
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if callable(signal.getsignal(number)):
+            _handlers[number] = signal.signal(number, lambda number, frame: _waiting.append(number))
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        before = dict(_handlers)
+        _handlers.clear()
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        _deliver(before)
 
 
-inside = _deaf
+def _deliver(handlers: dict[int, Any]) -> None:
+    while _waiting:
+        number = _waiting.pop()
+        handlers[number](number, None)
 
 
 def call_back(function: Callable[..., Any], *given: Any) -> Any:
     """Call what the user gave. What it raises would have to cross C++ that allows no exception: the process ends."""
-    before = signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
+        _deliver(_handlers)
         return function(*given)
     except BaseException:
         traceback.print_exc()
         print(f"terminate called: an exception left {function.__qualname__}", file=sys.stderr, flush=True)
         os.abort()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 @real
@@ -90,8 +108,6 @@ class IProgressMonitor(Real):
 @real
 class Dims(Real):
     """A shape: compared and walked like a tuple, but none."""
-
-    MAX_DIMS = 8
 
     def __init__(self, shape: Sequence[int] = ()) -> None:
         super().__init__()
