@@ -1,4 +1,8 @@
-"""The ONNX parser: it takes what `onnx.checker` takes, up to the opset of its version, and no operator `Unknown…`."""
+"""The ONNX parser: it takes what `onnx.checker` takes, up to the opset of its version, and no operator `Unknown…`.
+
+Stricter than the real one in one thing: a newer opset than its documents promise is refused as a whole, where that
+one may take it as long as it knows every operator.
+"""
 
 from __future__ import annotations
 
