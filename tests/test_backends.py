@@ -19,7 +19,8 @@ from onnx import TensorProto, helper
 
 import edgezoo
 import edgezoo.backends
-from edgezoo.backends import Backend, Port, backends, layers, open_backend
+from edgezoo.backends import Backend, Port, _nvidia, backends, layers, open_backend
+from edgezoo.backends.onnxruntime import libraries
 from edgezoo.bundle import Bundle
 from edgezoo.errors import BackendError, MissingDependency, RequestError, UnknownName
 from edgezoo.machine import cores
@@ -61,9 +62,10 @@ def images(n: int) -> dict[str, Any]:
 
 
 def test_the_shelf() -> None:
-    files = sorted(path.stem for path in Path(edgezoo.backends.__file__).parent.glob("[!_]*.py"))
-    assert backends() == files
-    assert {"onnxruntime", "openvino"} <= set(files)
+    here = Path(edgezoo.backends.__file__).parent
+    files = {path.stem for path in here.glob("[!_]*.py")} | {init.parent.name for init in here.glob("*/__init__.py")}
+    assert backends() == sorted(files)
+    assert {"onnxruntime", "openvino", "tensorrt"} <= files
 
 
 def test_ports_say_what_the_graph_takes_and_answers(backend: Backend) -> None:
@@ -283,22 +285,31 @@ def test_every_runtime_finds_the_same(name: str) -> None:
 # ONNX Runtime's own.
 
 
-def has_cuda() -> bool:
-    return "CUDAExecutionProvider" in pytest.importorskip("onnxruntime").get_available_providers()
+def no_cuda() -> str:
+    """Why ONNX Runtime cannot run on CUDA here; empty where it can."""
+    runtime = pytest.importorskip("onnxruntime")
+    built = "CUDAExecutionProvider" in runtime.get_available_providers()
+    return (libraries.missing(runtime) or _nvidia.missing()) if built else "this onnxruntime has no CUDA"
 
 
 @pytest.mark.parametrize("device", ["cuda", "cuda:0", "cuda:7"])
 def test_asked_for_cuda_without_it(graph: bytes, device: str) -> None:
-    if has_cuda():
+    if not (why := no_cuda()):
         pytest.skip("this machine has CUDA")
     with pytest.raises(BackendError) as caught:
         open_backend("onnxruntime", graph, device=device)
-    assert f"asked for {device}, but this onnxruntime has only" in str(caught.value)
-    assert 'pip install "edgezoo[gpu]"' in str(caught.value)
+    told = str(caught.value)
+    assert told.startswith(f"asked for {device}, but ")
+    assert "\n" not in told
+    if why == "this onnxruntime has no CUDA":
+        assert "but this onnxruntime has only" in told
+        assert 'pip install "edgezoo[gpu]"' in told
+    else:
+        assert why in told
 
 
 def test_asked_for_cuda_where_it_is(graph: bytes) -> None:
-    need("cuda", has_cuda(), "this onnxruntime has no CUDA")
+    need("cuda", not (why := no_cuda()), why)
     backend = open_backend("onnxruntime", graph, device="cuda")
     assert backend.runs.device == "cuda:0"
     assert backend.run(images(2))["boxes"][0].tolist() == [list(BOX)]
