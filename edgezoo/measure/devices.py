@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import os
-import re
 import shutil
 import struct
 import subprocess
@@ -13,6 +12,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+
+from edgezoo.measure.jetson import board_name
 
 _SMI_S = 4.0
 
@@ -89,12 +90,4 @@ def nvidia() -> Device | None:
 
 def jetson() -> str:
     """The board and its JetPack's Linux release; empty elsewhere."""
-    with suppress(OSError):
-        release = Path("/etc/nv_tegra_release").read_text(errors="replace").partition("\n")[0]
-        found = re.search(r"R(\d+).*?REVISION:\s*([\d.]+)", release)
-        version = f"L4T {found[1]}.{found[2]}" if found else release[:80]
-        board = ""
-        with suppress(OSError):
-            board = Path("/proc/device-tree/model").read_text(errors="replace").strip("\0 \n")
-        return f"{board}, {version}".strip(", ")
-    return ""
+    return board_name()

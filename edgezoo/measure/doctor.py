@@ -8,24 +8,23 @@ from __future__ import annotations
 import os
 import platform
 import re
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 
 from edgezoo import __version__
 from edgezoo.address import without_login
-from edgezoo.backends import backends
 from edgezoo.machine import cores, cpu_model, cpu_quota, instruction_sets
-from edgezoo.measure import devices, packages
+from edgezoo.measure import devices, jetson, nvidia, packages
+from edgezoo.measure.findings import Row, row_of, tried
+from edgezoo.measure.jetson import Board
 from edgezoo.measure.speeds import choosing
 from edgezoo.weights import cache_folder
 
-_TRY_S = 8.0
 _LIST_S = 0.5  # how long to add up the sizes of a large cache
 
 # Name, its line in OpenCV's build information, what it is for, the cure.
@@ -34,68 +33,41 @@ _OPENCV_PARTS = (
     ("GStreamer", "GStreamer", "gstreamer: sources, a Jetson's hardware decoder", "apt install python3-opencv"),
     ("V4L2", "v4l/v4l2", "cameras", "pip install --force-reinstall opencv-python"),
 )
-
-# y = x + x over float32 (4,): the smallest graph that a runtime can be asked to run.
-_ONE_NODE = bytes.fromhex(
-    "08073a350a0e0a01780a017812017922034164641201675a0f0a0178120a0a08080112040a020804620f0a0179120a0a08080112040a0208"
-    "0442040a00100b"
-)
-_TRY_CUDA = """
-import numpy, sys
-from edgezoo.backends import open_backend
-try:
-    backend = open_backend("onnxruntime", bytes.fromhex(sys.argv[1]), device="cuda")
-    assert (backend.run({"x": numpy.ones(4, numpy.float32)})["y"] == 2).all(), "it computes wrongly"
-except Exception as error:
-    sys.exit(" ".join(str(error).split())[:300])
-"""
 _ASK_OPENVINO = "from edgezoo.backends.openvino import capabilities; print(*capabilities())"
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One finding."""
+def doctor(*, root: Path = jetson.ROOT) -> list[Row]:
+    """Everything looked at, section by section. Never raises; takes a few seconds where a runtime must be tried.
 
-    section: str
-    name: str
-    state: packages.State
-    """`missing` need not matter: not everybody has a camera."""
-    what: str
-    cure: str = ""
-    """What to type, where something can be done."""
-
-    def to_dict(self) -> dict[str, str]:
-        return asdict(self)
-
-
-def doctor() -> list[Row]:
-    """Everything looked at, section by section. Never raises; takes a few seconds where a runtime must be tried."""
-    sections: list[tuple[str, Callable[[], Iterator[Row]]]] = [
-        ("software", _software),
-        ("images", _opencv),
-        ("images", _display),
-        ("cameras", _cameras),
-        ("runtimes", _onnxruntime),
-        ("runtimes", _cuda),
-        ("runtimes", _openvino),
-        ("runtimes", _tensorrt),
-        ("tools", _tools),
-        ("machine", _cpu),
-        ("machine", _gpu),
-        ("speeds", _speeds),
-        ("files", _cache),
-        ("files", _mirror),
+    `root`: where the files lie that tell a Jetson.
+    """
+    board = jetson.board(root)
+    checks: list[tuple[str, str, Callable[[], Iterator[Row]]]] = [
+        ("software", "software", _software),
+        ("images", "opencv", partial(_opencv, board)),
+        ("images", "display", _display),
+        ("cameras", "cameras", _cameras),
+        ("runtimes", "onnxruntime", partial(_onnxruntime, board)),
+        ("runtimes", "CUDA", partial(nvidia.cuda, board)),
+        ("runtimes", "openvino", partial(_openvino, board)),
+        ("runtimes", "tensorrt", partial(nvidia.tensorrt, board)),
+        ("runtimes", "cuda-python", partial(nvidia.cuda_python, board)),
+        ("tools", "tools", _tools),
+        ("machine", "CPU", _cpu),
+        ("machine", "GPU", partial(nvidia.gpu, board)),
+        ("speeds", "speeds", _speeds),
+        ("files", "cache", _cache),
+        ("files", "mirror", _mirror),
     ]
-    with ThreadPoolExecutor(len(sections)) as pool:
-        return [row for rows in pool.map(lambda section: _safely(*section), sections) for row in rows]
+    with ThreadPoolExecutor(len(checks)) as pool:
+        return [row for rows in pool.map(lambda check: _safely(*check), checks) for row in rows]
 
 
-def _safely(section: str, check: Callable[[], Iterator[Row]]) -> list[Row]:
+def _safely(section: str, name: str, check: Callable[[], Iterator[Row]]) -> list[Row]:
     rows: list[Row] = []
     try:
         rows.extend(check())
     except Exception as error:
-        name = check.__name__.strip("_").replace("_", " ")
         rows.append(Row(section, name, "broken", f"could not be looked at: {type(error).__name__}: {_line(error)}"))
     return rows
 
@@ -105,12 +77,13 @@ def _software() -> Iterator[Row]:
     yield Row("software", "Python", "ok", f"{platform.python_version()}, {system}")
     yield Row("software", "edgezoo", "ok", __version__)
     for name in ("numpy", "onnx"):
-        yield _of("software", name, packages.load(name), f"pip install --force-reinstall {name}")
+        yield row_of("software", name, packages.load(name), f"pip install --force-reinstall {name}")
 
 
-def _opencv() -> Iterator[Row]:
+def _opencv(board: Board | None) -> Iterator[Row]:
     found = packages.load("cv2", brought_by="opencv")
-    yield _of("images", "OpenCV", found, 'pip install "edgezoo[cpu]"')
+    own = jetson.opencv_cure(board) if board is not None else ""
+    yield row_of("images", "OpenCV", found, own or 'pip install "edgezoo[cpu]"')
     if found.module is None:
         return
     built = found.module.getBuildInformation()
@@ -119,13 +92,13 @@ def _opencv() -> Iterator[Row]:
         yield Row("images", "windows", "ok", gui[1])
     else:
         cure = "pip uninstall -y opencv-python-headless && pip install opencv-python"
-        yield Row("images", "windows", "missing", "OpenCV is built without", cure)
+        yield Row("images", "windows", "missing", "OpenCV is built without", own or cure)
     for name, key, use, cure in _OPENCV_PARTS:
         part = re.search(rf"^\s*{key}:\s*(\w+)", built, re.MULTILINE)
         if part is not None and part[1] == "YES":
             yield Row("images", name, "ok", use)
         elif name != "V4L2" or sys.platform == "linux":
-            yield Row("images", name, "missing", f"OpenCV is built without; it is for {use}", cure)
+            yield Row("images", name, "missing", f"OpenCV is built without; it is for {use}", own or cure)
 
 
 def _display() -> Iterator[Row]:
@@ -151,9 +124,10 @@ def _cameras() -> Iterator[Row]:
         yield Row("cameras", "camera", "missing", "there is no /dev/video*", cure)
 
 
-def _onnxruntime() -> Iterator[Row]:
+def _onnxruntime(board: Board | None) -> Iterator[Row]:
     found = packages.load("onnxruntime", brought_by="onnxruntime")
-    yield _of("runtimes", "onnxruntime", found, 'pip install "edgezoo[cpu]"')
+    cure = nvidia.onnxruntime_cure(board) if board is not None else 'pip install "edgezoo[cpu]"'
+    yield row_of("runtimes", "onnxruntime", found, cure)
     if found.module is not None:
         providers = found.module.get_available_providers()
         yield Row(
@@ -161,38 +135,14 @@ def _onnxruntime() -> Iterator[Row]:
         )
 
 
-def _cuda() -> Iterator[Row]:
-    """CUDA is tried, in a process of its own: listed libraries may be missing, and a driver may hang or crash."""
-    runtime = packages.load("onnxruntime").module
-    if runtime is None:
-        return
-    if "CUDAExecutionProvider" not in runtime.get_available_providers():
-        there = devices.nvidia() is not None
-        cure = 'pip uninstall -y onnxruntime && pip install "edgezoo[gpu]"' if there else ""
-        yield Row("runtimes", "CUDA", "missing", "this onnxruntime is built without", cure)
-        return
-    try:
-        trouble, _ = _tried(_TRY_CUDA, _ONE_NODE.hex())
-    except subprocess.TimeoutExpired:
-        yield Row("runtimes", "CUDA", "broken", f"one operator did not run within {_TRY_S:.0f} s", "nvidia-smi")
-        return
-    if trouble:
-        cure = 'pip install "onnxruntime-gpu[cuda,cudnn]"; see `nvidia-smi` for the CUDA version that the driver takes'
-        yield Row("runtimes", "CUDA", "broken", trouble, cure)
-    else:
-        yield Row("runtimes", "CUDA", "ok", "ran one operator")
-
-
-def _openvino() -> Iterator[Row]:
+def _openvino(board: Board | None) -> Iterator[Row]:
     """With what this CPU computes in, as the runtime says: asked in a process of its own, for it is large."""
     found = packages.find("openvino")
     if found.state != "ok":
-        yield _of("runtimes", "openvino", found, 'pip install "edgezoo[openvino]"')
+        cure = 'pip install "edgezoo[openvino]"' if board is None else "pip install openvino"
+        yield row_of("runtimes", "openvino", found, cure)
         return
-    try:
-        trouble, told = _tried(_ASK_OPENVINO)
-    except subprocess.TimeoutExpired:
-        trouble, told = f"did not load within {_TRY_S:.0f} s", ""
+    trouble, told = tried(_ASK_OPENVINO)
     if trouble:
         cure = "pip install --force-reinstall openvino"
         yield Row("runtimes", "openvino", "broken", f"{found.what}: {trouble}", cure)
@@ -201,31 +151,10 @@ def _openvino() -> Iterator[Row]:
         yield Row("runtimes", "openvino", "ok", f"{found.what}, {able} on this CPU")
 
 
-def _tensorrt() -> Iterator[Row]:
-    found = packages.find("tensorrt")
-    if "tensorrt" in backends():
-        yield _of("runtimes", "tensorrt", found, "pip install tensorrt")
-    else:
-        yield Row("runtimes", "tensorrt", found.state, f"{found.what}; this edgezoo has no backend for it")
-
-
-def _tried(code: str, *arguments: str) -> tuple[str, str]:
-    """What went wrong with `code` in a process of its own, empty if nothing did, and what it printed.
-
-    Raises TimeoutExpired.
-    """
-    command = [sys.executable, "-c", code, *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=_TRY_S, check=False)
-    if done.returncode == 0:
-        return "", done.stdout
-    reason = done.stderr.strip().splitlines()[-1:] or [f"the process ended with {done.returncode}"]
-    return reason[0][:300], done.stdout
-
-
 def _tools() -> Iterator[Row]:
-    yield _of("tools", "torch", packages.find("torch"), 'pip install "edgezoo[export]"')
-    yield _of("tools", "onnxscript", packages.find("onnxscript"), 'pip install "edgezoo[export]"')
-    yield _of("tools", "pycocotools", packages.find("pycocotools"), 'pip install "edgezoo[eval]"')
+    yield row_of("tools", "torch", packages.find("torch"), 'pip install "edgezoo[export]"')
+    yield row_of("tools", "onnxscript", packages.find("onnxscript"), 'pip install "edgezoo[export]"')
+    yield row_of("tools", "pycocotools", packages.find("pycocotools"), 'pip install "edgezoo[eval]"')
 
 
 def _cpu() -> Iterator[Row]:
@@ -245,21 +174,6 @@ def _cpu() -> Iterator[Row]:
         if (mode := governor.read_text().strip()) == "powersave":
             cure = "sudo cpupower frequency-set -g performance"
             yield Row("machine", "clock", "ok", f"governor {mode}: speeds vary", cure)
-
-
-def _gpu() -> Iterator[Row]:
-    if jetson := devices.jetson():
-        yield Row("machine", "Jetson", "ok", jetson)
-    nvidia = devices.nvidia()
-    if nvidia is None:
-        if not jetson:
-            yield Row("machine", "GPU", "missing", "no NVIDIA GPU is seen")
-    elif nvidia.trouble:
-        yield Row(
-            "machine", "GPU", "broken", nvidia.trouble, "reboot after a driver's update; else reinstall the driver"
-        )
-    else:
-        yield Row("machine", "GPU", "ok", nvidia.name)
 
 
 def _speeds() -> Iterator[Row]:
@@ -308,10 +222,6 @@ def _mirror() -> Iterator[Row]:
     else:
         sums = "with" if (Path(mirror) / "SHA256SUMS").is_file() else "without"
         yield Row("files", "EDGEZOO_MIRROR", "ok", f"{shown}, {sums} SHA256SUMS")
-
-
-def _of(section: str, name: str, found: packages.Package, cure: str) -> Row:
-    return Row(section, name, found.state, found.what, "" if found.state == "ok" else found.cure or cure)
 
 
 def _line(error: BaseException) -> str:
