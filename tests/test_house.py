@@ -37,7 +37,7 @@ LIBRARIES = {
     "yaml": {"train"},
     "onnxruntime": {"backends", "reduce"},
     "openvino": {"backends"},
-    "onnx": {"convert", "graphs", "reduce"},
+    "onnx": {"backends", "convert", "graphs", "reduce"},
     # measure: its version and threads
     "cv2": {"preprocess", "sources", "drawing", "sinks", "engine", "measure", "train"},
     "requests": {"weights"},

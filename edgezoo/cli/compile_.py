@@ -112,7 +112,7 @@ def _compiled(args: argparse.Namespace) -> Compiled:
 
 def _to_dict(found: Compiled) -> dict[str, Any]:
     told = {"engine": str(found.path), "built": found.built, "why": found.why, "warnings": list(found.warnings)}
-    return {**told, **found.record.to_dict(), "batch": found.record.options.batch}
+    return {**told, "record": found.record.to_dict()}
 
 
 def _tell(found: Compiled, *, chosen: bool) -> None:

@@ -1,0 +1,347 @@
+"""`edgezoo compile` over a TensorRT that is none: what a person sees, and processes that meet or are killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from faked import FAKES, faked
+
+import edgezoo
+from edgezoo.backends.tensorrt import engines
+from edgezoo.backends.tensorrt.progress import Told
+from edgezoo.bundle import Bundle
+from edgezoo.cli import main, show
+from edgezoo.errors import BackendError, BundleError, RequestError
+from edgezoo.preprocess import Preprocess
+
+pytest.importorskip("onnxruntime", reason="bundles are made with it")
+
+EDGEZOO = [sys.executable, "-c", "from edgezoo.cli import main; raise SystemExit(main())"]
+RECIPE = Preprocess(size_wh=(64, 48), fit="stretch")
+BundleOf = Callable[..., Bundle]
+
+
+class Said(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("EDGEZOO_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("FAKE_TENSORRT_LOG", str(tmp_path / "builds"))
+    monkeypatch.setenv("COLUMNS", "200")
+    return tmp_path / "cache" / "engines"
+
+
+@pytest.fixture
+def call(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Said]]:
+    """Runs the verb in this process, over the fakes; what is named is set in its environment."""
+    before = signal.getsignal(signal.SIGTERM)
+
+    def run(*arguments: object, **environment: str) -> Said:
+        capfd.readouterr()
+        with monkeypatch.context() as patch, faked(patch, **environment):
+            code = main(["compile", *map(str, arguments)])
+        return Said(code, *capfd.readouterr())
+
+    yield run
+    signal.signal(signal.SIGTERM, before)
+
+
+@pytest.fixture
+def folder(bundle_of: BundleOf) -> Path:
+    return bundle_of("squares", RECIPE).folder
+
+
+def builds(cache: Path) -> list[dict[str, Any]]:
+    log = cache.parent.parent / "builds"
+    return [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []
+
+
+def start(*arguments: object, **environment: str) -> subprocess.Popen[str]:
+    """The verb as a person runs it, a process of its own."""
+    fake = {**os.environ, "PYTHONPATH": str(FAKES), **environment}
+    command = [*EDGEZOO, "compile", *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=fake)
+
+
+def until(true: Callable[[], Any], what: str, seconds: float = 20.0) -> None:
+    end_s = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end_s, f"{what} did not come within {seconds} s"
+        time.sleep(0.02)
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def left_over(cache: Path) -> list[str]:
+    return [path.name for path in cache.iterdir() if path.name.startswith(".")]
+
+
+# What a person sees.
+
+
+def test_what_is_built_and_then_kept(call: Callable[..., Said], folder: Path, cache: Path) -> None:
+    first = call(folder, "--batch", "1:2:4", "--optimization", 1)
+    assert first.code == 0
+    lines = first.out.splitlines()
+    assert re.fullmatch(rf"✓ {folder.name} fp32, batch 1:2:4  built in [\d.]+ s; [\d.]+ [kM]B", lines[0])
+    assert lines[1] == "  for TensorRT 11.4.0.106, CUDA 13.0, driver for CUDA 13.1, NVIDIA Fake RTX (8.9)"
+    assert lines[-1] == f"  next: edgezoo run {folder} SOURCE --backend tensorrt --precision fp32"
+    assert first.err == f"compiling {folder.name} fp32 for NVIDIA Fake RTX: it was not compiled on this machine yet\n"
+    again = call(folder, "--batch", "1:2:4", "--optimization", 1)
+    assert again.err == ""
+    assert re.match(rf"✓ {folder.name} fp32, batch 1:2:4  kept since .*, when it was built in ", again.out)
+    assert len(builds(cache)) == 1
+    rebuilt = call(folder, "--batch", "1:2:4", "--optimization", 1, FAKE_DRIVER="12060")
+    assert rebuilt.err.endswith(": the driver was for CUDA 13.1, here is for CUDA 12.6\n")
+    assert len(builds(cache)) == 2
+
+
+def test_as_json(call: Callable[..., Said], folder: Path) -> None:
+    told = json.loads(call(folder, "--json", "--batch", 2).out)
+    assert told["built"] is True
+    assert told["why"] == "it was not compiled on this machine yet"
+    assert told["record"]["options"]["batch"] == [2, 2, 2]
+    assert told["record"]["facts"]["gpu"] == "NVIDIA Fake RTX"
+    assert Path(told["engine"]).stat().st_size == told["record"]["bytes"]
+    assert json.loads(call(folder, "--json", "--batch", 2).out)["built"] is False
+
+
+def test_options_reach_the_builder(call: Callable[..., Said], folder: Path, cache: Path) -> None:
+    assert call(folder, "--version-compatible", "--hardware-compatible", "--batch", "1:2:3").code == 0
+    assert call(folder, "--hardware-compatible=same", "--workspace", 64).code == 0
+    first, second = builds(cache)
+    assert "VERSION_COMPATIBLE" in first["flags"]
+    assert first["profiles"] == [{"images": [[n, 48, 64, 3] for n in (1, 2, 3)]}]
+    assert "VERSION_COMPATIBLE" not in second["flags"]
+    there = {entry.record.options.hardware_compatible for entry in engines.entries() if entry.record is not None}
+    assert there == {"ampere", "same"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--batch", "4:1"], "expected a batch size, or LEAST:BEST:MOST such as 1:4:8, got '4:1'"),
+        (["--batch", "4:2:8"], "expected a batch range of 1 <= least <= best <= most, got 4:2:8"),
+        (["--optimization", "9"], "expected optimization 0 to 5, got 9"),
+        (["--workspace", "0"], "expected 1 MiB of workspace or more, got 0"),
+        (["--hardware-compatible=all"], "expected ampere or same, got 'all'"),
+        (["--dla", "0"], "asked for DLA core 0, but this device has 0"),
+        (["--device", "cpu"], "tensorrt: expected device cuda or cuda:N, got 'cpu'"),
+        (["--device", "cuda:1"], "asked for cuda:1, but there"),
+        (["--precision", "int8"], "no artifact of precision 'int8' for tensorrt; there is: fp32"),
+        (["--trust"], "expected --engine FILE with --trust"),
+        (["--engine", "x", "--batch", "2"], "an engine that is built already has its own batch; leave out --batch"),
+        (["--engine", "x"], "x: refused: an engine is native code"),
+        (["--check", "7"], "no TensorRT version is called '7'"),
+    ],
+)
+def test_what_cannot_be_asked_for(
+    arguments: list[str], says: str, call: Callable[..., Said], folder: Path, cache: Path
+) -> None:
+    said = call(folder, *arguments)
+    assert said.code == 2
+    assert says in said.err
+    assert said.err.splitlines()[-1].startswith("edgezoo: ")
+    assert builds(cache) == []
+
+
+@pytest.mark.parametrize(
+    ("fail", "says"),
+    [
+        ("parse", "TensorRT 11.4.0.106 does not read"),
+        ("build", "TensorRT 11.4.0.106 could not build the engine: "),
+        ("memory", "try --workspace with less than the GPU has free, a smaller --batch"),
+        ("crash", "the builder was killed by signal 6 (SIGABRT)"),
+    ],
+)
+def test_a_build_that_fails_is_one_line(
+    fail: str, says: str, call: Callable[..., Said], folder: Path, cache: Path
+) -> None:
+    said = call(folder, FAKE_TENSORRT_FAIL=fail)
+    assert said.code == 2
+    lines = said.err.splitlines()
+    assert len(lines) == 2
+    assert lines[1].startswith("edgezoo: ")
+    assert says in lines[1]
+    assert left_over(cache) == []
+    assert engines.entries() == []
+
+
+@pytest.mark.parametrize("cuda", ["none", "nodevice"])
+def test_without_a_gpu(cuda: str, call: Callable[..., Said], cache: Path) -> None:
+    said = call("resnet50", FAKE_CUDA=cuda)  # and nothing is fetched for it
+    assert said.code == 2
+    assert re.fullmatch(r"edgezoo: TensorRT 11.4.0.106 needs an NVIDIA GPU: [^\n]+\n", said.err)
+    assert not cache.parent.exists()
+
+
+def test_a_fixed_batch_size_is_the_range(bundle_of: BundleOf, call: Callable[..., Said], cache: Path) -> None:
+    fixed = bundle_of("squares", RECIPE, batch=2).folder
+    assert json.loads(call(fixed, "--json").out)["record"]["options"]["batch"] == [2, 2, 2]
+    assert json.loads(call(fixed, "--json", "--batch", "2").out)["built"] is False
+    said = call(fixed, "--batch", "1")
+    assert (said.code, said.out) == (2, "")
+    assert "squares: takes batches of 2 alone; leave out --batch" in said.err
+
+
+def test_check_needs_no_gpu(call: Callable[..., Said], folder: Path) -> None:
+    said = call(folder, "--check", "10", "11", FAKE_CUDA="none")
+    assert said.code == 0
+    assert said.out.splitlines() == [
+        f"✓ TensorRT {version} documents that it reads all of squares fp32" for version in (10, 11)
+    ]
+    refused = call("digits", "--precision", "int8", "--check", "8.6", "10", FAKE_CUDA="none")
+    assert refused.code == 1
+    assert "✗ TensorRT 8.6 would not read digits int8-tensorrt" in refused.out
+    assert "--tensorrt 8.6" in refused.out
+    assert "✓ TensorRT 10 documents" in refused.out
+    told = json.loads(call(folder, "--check", "10", "--json").out)
+    assert (told["artifact"], told["refused"]) == ("fp32", {"10": []})
+
+
+def test_an_engine_from_elsewhere(call: Callable[..., Said], folder: Path, cache: Path, tmp_path: Path) -> None:
+    built = json.loads(call(folder, "--json").out)["engine"]
+    file = tmp_path / "from_trtexec.plan"
+    file.write_bytes(Path(built).read_bytes())
+    said = call(folder, "--engine", file, "--trust", "--precision", "fp32")
+    assert said.out.splitlines()[0].startswith(f"✓ {folder.name} fp32, batch its own  taken over, not built here")
+    assert said.out.splitlines()[-1] == f"  next: edgezoo verify {folder} --backend tensorrt --precision fp32"
+    assert len(builds(cache)) == 1
+
+
+def test_what_is_meant_where_nothing_is_named(bundle_of: BundleOf) -> None:
+    from edgezoo.compiling import artifact_of
+
+    assert artifact_of(bundle_of("squares", RECIPE), None).name == "fp32"
+    digits = edgezoo.load("digits").bundle
+    assert artifact_of(digits, None).name == "fp32"
+    assert artifact_of(digits, "int8").name == "int8-tensorrt"
+    with pytest.raises(BundleError):
+        artifact_of(digits, "fp16")
+
+
+def test_from_python(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Told] = []
+    with faked(monkeypatch, FAKE_TENSORRT_SECONDS="0.5"):
+        compiled = edgezoo.compile(Bundle.open(folder), batch=2, progress=told.append)
+        assert compiled.built
+        assert len(compiled.read()) == compiled.record.bytes
+        assert edgezoo.compile(str(folder), batch=(2, 2, 2)).path == compiled.path
+        for wrong, kind in (({"batch": 0}, RequestError), ({"dla": 3}, BackendError)):
+            with pytest.raises(kind):
+                edgezoo.compile(folder, **wrong)
+    shares = [each.share for each in told if each.share is not None]
+    assert shares == sorted(shares)
+    assert any(0.1 < share < 0.9 for share in shares)
+    assert any(each.text.startswith("finding the fastest kernel for ") for each in told)
+
+
+def test_a_tensorrt_that_tells_nothing_goes_by_earlier_builds(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Told] = []
+    with faked(monkeypatch, FAKE_TENSORRT="8.6.2", FAKE_TENSORRT_SECONDS="0.5"):
+        edgezoo.compile(folder, progress=told.append)
+        assert {each.share for each in told} == {None}
+        told.clear()
+        edgezoo.compile(folder, optimization=1, progress=told.append)
+    assert any(each.left_s is not None for each in told)
+
+
+def test_without_a_terminal_a_line_now_and_then(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(show, "_SILENCE_S", 0.0)
+    with show.building() as tell:
+        tell(Told(text="comparing [red]kernels", share=0.424, left_s=65.0))
+        tell(Told(text="waiting", news="mind the gap"))
+    first, second, third = capfd.readouterr().err.splitlines()
+    assert first == "comparing [red]kernels: 42 %, 1:05 left, since 0:00"
+    assert (second, third) == ("mind the gap", "waiting: since 0:00")
+
+
+# Processes that meet, and processes that are killed.
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs signals")
+def test_eight_ask_at_once_and_one_builds(folder: Path, cache: Path) -> None:
+    eight = [start(folder, "--json", FAKE_TENSORRT_SECONDS="1.5") for _ in range(8)]
+    told = []
+    for process in eight:
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == 0, err
+        told.append(json.loads(out))
+    assert len(builds(cache)) == 1
+    assert sorted(each["built"] for each in told) == [False] * 7 + [True]
+    assert len({(each["engine"], each["record"]["sha256"]) for each in told}) == 1
+    assert left_over(cache) == []
+    assert len(engines.entries()) == 1
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs signals")
+def test_a_builder_that_is_killed(folder: Path, cache: Path) -> None:
+    first = start(folder, FAKE_TENSORRT_SECONDS="30")
+    until(lambda: builds(cache), "the build")
+    second = start(folder, "--json", FAKE_TENSORRT_SECONDS="0.2")
+    os.kill(builds(cache)[0]["pid"], signal.SIGKILL)
+    _, err = first.communicate(timeout=20)
+    assert first.returncode == 2
+    assert "the builder was killed by signal 9 (SIGKILL" in err.splitlines()[-1]
+    out, err = second.communicate(timeout=20)
+    assert second.returncode == 0, err
+    assert json.loads(out)["built"] is True
+    assert len(builds(cache)) == 2
+    assert left_over(cache) == []
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes as Linux tells of them")
+def test_who_waits_for_a_builder_is_killed(folder: Path, cache: Path) -> None:
+    first = start(folder, FAKE_TENSORRT_SECONDS="30")
+    until(lambda: builds(cache), "the build")
+    builder = builds(cache)[0]["pid"]
+    first.kill()
+    first.communicate(timeout=20)
+    assert engines.entries() == []
+    assert len(left_over(cache)) == 1  # nobody was there to remove it
+    second = start(folder, "--json", FAKE_TENSORRT_SECONDS="0.2")
+    out, err = second.communicate(timeout=20)
+    assert second.returncode == 0, err
+    assert json.loads(out)["built"] is True
+    assert left_over(cache) == []
+    until(lambda: not alive(builder), "the end of the builder", 6.0)
+    assert len(engines.entries()) == 1
+    assert left_over(cache) == []
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for processes as Linux tells of them")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_who_is_interrupted_keeps_nothing(number: signal.Signals, folder: Path, cache: Path) -> None:
+    first = start(folder, FAKE_TENSORRT_SECONDS="30")
+    until(lambda: builds(cache), "the build")
+    began_s = time.monotonic()
+    first.send_signal(number)
+    out, err = first.communicate(timeout=20)
+    assert time.monotonic() - began_s < 6.0
+    assert (first.returncode, out) == (130, "")
+    assert err.splitlines()[-1] == "stopped: nothing was kept, and nothing goes on"
+    assert "Traceback" not in err
+    assert not alive(builds(cache)[0]["pid"])
+    assert engines.entries() == []
+    assert left_over(cache) == []
