@@ -9,10 +9,10 @@ from graphs import Net
 from onnx import numpy_helper
 from smallnets import Small, answers, decibels, measured
 
+from edgezoo.convert.opset import in_opset
 from edgezoo.errors import ConvertError
 from edgezoo.reduce.int8.onnxruntime import emit
 from edgezoo.reduce.int8.wiring import Grid, Wiring, attribute, output_axis, symmetric_grid, unsigned_grid
-from edgezoo.reduce.regions import in_opset
 
 RANGES = [(-1.0, 1.0), (0.0, 6.0), (-3.0, 0.0), (2.0, 5.0), (-5.0, -2.0), (0.0, 0.0), (-1e-30, 1e-30), (1e30, 2e30)]
 

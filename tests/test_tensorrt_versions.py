@@ -19,8 +19,8 @@ OBEY = "OBEY_PRECISION_CONSTRAINTS"
 @pytest.mark.parametrize(
     ("told", "network", "builder", "pins", "tells"),
     [
-        ("8.6.2", OLD, ("FP16", "INT8", OBEY), True, False),
-        ("9.0.1", OLD, ("FP16", "INT8", OBEY), True, False),
+        ("8.6.2", OLD, ("FP16", OBEY), True, False),
+        ("9.0.1", OLD, ("FP16", OBEY), True, False),
         ("9.1.0.post11.dev4", (*OLD, *TYPED), (), False, False),
         ("10.0.1", TYPED, (), False, True),
         ("10.3.0", TYPED, (), False, True),
@@ -32,7 +32,7 @@ OBEY = "OBEY_PRECISION_CONSTRAINTS"
 def test_what_each_version_is_told(
     told: str, network: tuple[str, ...], builder: tuple[str, ...], pins: bool, tells: bool
 ) -> None:
-    assert dialect(told, {"fp32", "fp16", "int8"}, PLAIN) == Dialect(
+    assert dialect(told, {"fp32", "fp16"}, PLAIN) == Dialect(
         network_flags=network, builder_flags=builder, parser_flags=(), hardware="NONE", pins=pins, tells=tells
     )
 
@@ -40,11 +40,11 @@ def test_what_each_version_is_told(
 @pytest.mark.parametrize(
     ("precisions", "flags"),
     [
-        (set(), (OBEY,)),
-        ({"fp32"}, (OBEY,)),
+        (set(), ()),
+        ({"fp32"}, ()),
         ({"fp32", "fp16"}, ("FP16", OBEY)),
-        ({"fp32", "int8"}, ("INT8", OBEY)),
-        ({"int8", "fp16"}, ("FP16", "INT8", OBEY)),
+        ({"fp32", "int8"}, ("INT8",)),
+        ({"int8", "fp16"}, ("FP16", "INT8")),
     ],
 )
 def test_the_oldest_switches_on_what_the_graph_has_and_no_more(precisions: set[str], flags: tuple[str, ...]) -> None:
@@ -55,10 +55,10 @@ def test_the_oldest_switches_on_what_the_graph_has_and_no_more(precisions: set[s
 @pytest.mark.parametrize(
     ("told", "options", "what"),
     [
-        ("8.6.2", {"version_compatible": True}, {"VERSION_COMPATIBLE", "NATIVE_INSTANCENORM", "NONE", OBEY}),
+        ("8.6.2", {"version_compatible": True}, {"VERSION_COMPATIBLE", "NATIVE_INSTANCENORM", "NONE"}),
         ("10.3.0", {"version_compatible": True}, {"VERSION_COMPATIBLE", "NONE"}),
         ("11.4.0", {"version_compatible": True}, {"VERSION_COMPATIBLE", "NONE"}),
-        ("8.6.2", {"hardware_compatible": "ampere"}, {"AMPERE_PLUS", OBEY}),
+        ("8.6.2", {"hardware_compatible": "ampere"}, {"AMPERE_PLUS"}),
         ("10.3.0", {"hardware_compatible": "ampere"}, {"AMPERE_PLUS"}),
         ("10.9.0", {"hardware_compatible": "same"}, {"SAME_COMPUTE_CAPABILITY"}),
         ("11.4.0", {"hardware_compatible": "same"}, {"SAME_COMPUTE_CAPABILITY"}),

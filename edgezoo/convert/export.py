@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgezoo.cards import Card
+from edgezoo.convert.opset import read_by_all
 from edgezoo.errors import CardError, ConvertError, UnknownName, WeightsError
 from edgezoo.optional import require
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     import onnx
     import torch
 
-OPSET = 18  # the oldest that torch's exporter writes; older runtimes on devices read it
+OPSET = 18  # the oldest that torch's exporter writes
 
 Original = Callable[[npt.NDArray[np.float32]], list[npt.NDArray[Any]]]
 """The network as its makers run it: float32 (N, 3, H, W) in, raw outputs out."""
@@ -140,6 +141,8 @@ def export(network: torch.nn.Module, size_wh: tuple[int, int], *, multiple: int 
             opset_version=OPSET,
             verbose=False,
         )
+    with contextlib.suppress(ConvertError):  # what only a newer opset can say stays in that
+        return read_by_all(program.model_proto)
     model: onnx.ModelProto = program.model_proto
     return model
 

@@ -122,18 +122,3 @@ def _as_tensor(node: onnx.NodeProto) -> onnx.TensorProto:
         return tensor
     kind = np.float32 if node.attribute[0].name.startswith("value_float") else np.int64
     return numpy_helper.from_array(np.array(value, kind), node.output[0])
-
-
-def opset_of(model: onnx.ModelProto) -> int:
-    return next(int(entry.version) for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
-
-
-def in_opset(model: onnx.ModelProto, version: int) -> onnx.ModelProto:
-    """A copy in another opset. Raises ConvertError."""
-    from onnx import version_converter
-
-    try:
-        return version_converter.convert_version(model, version)
-    except Exception as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ConvertError(f"the graph cannot go to opset {version}: {reason}") from None

@@ -116,7 +116,7 @@ class TensorRtBackend:
             version=trt.__version__,
             device=f"cuda:{self._index}",
             threads=None,
-            precisions=inspection.precisions(inspection.read_layers(trt, engine)),
+            precisions=inspection.precisions(inspection.read_layers(trt, engine, self._context)),
         )
 
     def run(self, feeds: Mapping[str, npt.NDArray[Any]]) -> Arrays:
@@ -153,9 +153,9 @@ class TensorRtBackend:
     def profile(self, feeds: Mapping[str, npt.NDArray[Any]], runs: int) -> list[Layer]:
         """The layers with the device's time for each, the median over `runs` runs after a first that does not count."""
         trt: Any = cuda.tensorrt()
-        told = inspection.read_layers(trt, self._engine)
         profiler = _profiler(trt)
         self.run(feeds)
+        told = inspection.read_layers(trt, self._engine, self._context)
         self._context.profiler = profiler
         for _ in range(runs):
             profiler.times.append([])

@@ -121,12 +121,16 @@ def _timing(config: Any, path: Path) -> Any:
 
 
 def _pin(trt: Any, network: Any) -> None:
-    """Have every layer compute in the type that the graph gives it; the fastest would be picked else."""
-    real, apart = (trt.DataType.FLOAT, trt.DataType.HALF), (trt.LayerType.CONSTANT, trt.LayerType.SHAPE)
+    """Have every layer compute in the type that the graph gives it; the fastest would be picked else.
+
+    Not those that have no choice, nor those that work out shapes.
+    """
+    real = (trt.DataType.FLOAT, trt.DataType.HALF)
+    fixed = (trt.LayerType.CONSTANT, trt.LayerType.SHAPE, trt.LayerType.CAST)
     for k in range(network.num_layers):
         layer = network.get_layer(k)
         kinds = [layer.get_output(each).dtype for each in range(layer.num_outputs)]
-        if kinds and kinds[0] in real and layer.type not in apart:
+        if kinds and kinds[0] in real and layer.type not in fixed and not layer.get_output(0).is_shape_tensor:
             layer.precision = kinds[0]
             for each, kind in enumerate(kinds):
                 layer.set_output_type(each, kind)

@@ -33,10 +33,14 @@ UNKNOWN = "unknown"
 """A precision that is not told: the engine was built without `profilingVerbosity=detailed`."""
 
 
-def read_layers(trt: Any, engine: Any) -> list[Mapping[str, Any]]:
-    """The inspector's own account of each layer, in order; only a `Name` where the engine was built to tell no more."""
-    text = engine.create_engine_inspector().get_engine_information(trt.LayerInformationFormat.JSON)
-    told = json.loads(text).get("Layers", [])
+def read_layers(trt: Any, engine: Any, context: Any) -> list[Mapping[str, Any]]:
+    """The inspector's own account of each layer, in order; only a `Name` where the engine was built to tell no more.
+
+    `context`: with its shapes set, for types depend on them.
+    """
+    inspector = engine.create_engine_inspector()
+    inspector.execution_context = context
+    told = json.loads(inspector.get_engine_information(trt.LayerInformationFormat.JSON)).get("Layers", [])
     return [layer if isinstance(layer, dict) else {"Name": str(layer)} for layer in told]
 
 
@@ -57,9 +61,9 @@ def precision_of(layer: Mapping[str, Any]) -> str:
     weights = layer.get("Weights")
     told = [
         _type(weights.get("Type")) if isinstance(weights, dict) else "",
-        *(_type(port.get("Format/Datatype")) for port in _ports(layer, "Inputs")[:1]),
+        *_types(layer, "Inputs")[:1],
     ]
-    answer = next((_type(port.get("Format/Datatype")) for port in _ports(layer, "Outputs")), "")
+    answer = next(iter(_types(layer, "Outputs")), "")
     if is_conversion(layer):
         return answer or UNKNOWN
     return next((name for name in (*told, answer) if name in _FLOATS), "") or answer or UNKNOWN
@@ -82,9 +86,10 @@ def timed(layers: Sequence[Mapping[str, Any]], runs: Sequence[Sequence[tuple[str
     ]
 
 
-def _ports(layer: Mapping[str, Any], side: str) -> list[Mapping[str, Any]]:
+def _types(layer: Mapping[str, Any], side: str) -> list[str]:
     ports = layer.get(side)
-    return [port for port in ports if isinstance(port, dict)] if isinstance(ports, list) else []
+    told = [port for port in ports if isinstance(port, dict)] if isinstance(ports, list) else []
+    return [_type(port.get("Datatype", port.get("Format/Datatype"))) for port in told]
 
 
 def _type(told: object) -> str:

@@ -22,7 +22,7 @@ def logger() -> Any:
             self.errors: deque[str] = deque(maxlen=_MOST)
 
         def log(self, severity: Any, text: str) -> None:
-            if severity in (trt.ILogger.ERROR, trt.ILogger.INTERNAL_ERROR):
+            if severity in (trt.Logger.ERROR, trt.Logger.INTERNAL_ERROR):
                 self.errors.append(" ".join(text.split()))
 
     return Logger()

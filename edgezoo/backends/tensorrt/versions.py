@@ -58,7 +58,9 @@ def dialect(told: str, precisions: Collection[str], options: BuildOptions) -> Di
         raise RequestError(f"--hardware-compatible=same needs TensorRT 10.9 or newer, here is {told}; try =ampere")
     network = [name for name, since, until in _NETWORK if since <= version < until]
     builder = [] if typed else [_FLAG_OF[name] for name in sorted(precisions) if name in _FLAG_OF]
-    if not typed:
+    # Where there are Q/DQ pairs, they say it; a convolution that was told to be float would no longer fuse with them.
+    pins = not typed and "fp16" in precisions and "int8" not in precisions
+    if pins:
         builder.append("OBEY_PRECISION_CONSTRAINTS")
     if options.version_compatible:
         builder.append("VERSION_COMPATIBLE")
@@ -70,7 +72,7 @@ def dialect(told: str, precisions: Collection[str], options: BuildOptions) -> Di
         # A plugin's normalisation would not be found by another version; from 10 on there is none.
         parser_flags=("NATIVE_INSTANCENORM",) if options.version_compatible and version < (10, 0) else (),
         hardware=_HARDWARE[options.hardware_compatible],
-        pins=not typed,
+        pins=pins,
         tells=version >= (10, 0),
     )
 

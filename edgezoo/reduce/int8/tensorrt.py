@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING
 
+from edgezoo.convert.opset import read_by_all
 from edgezoo.errors import UnknownName
 from edgezoo.reduce.half import half
 from edgezoo.reduce.int8.wiring import Wiring, attribute, but_for, range_of, symmetric_grid
-from edgezoo.reduce.regions import Ranges, in_opset, opset_of
+from edgezoo.reduce.regions import Ranges
 
 if TYPE_CHECKING:
     import onnx
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
 VERSIONS = ("8.6", "10", "11")
 THIN = 16
 """Convolutions of fewer channels lose in INT8 more than they win."""
-_OLD_OPSET, _OLD_IR = 17, 8  # the newest that the parser of 8.6 reads
 
 
 def tensors(model: onnx.ModelProto) -> list[str]:
@@ -56,7 +56,7 @@ def emit(
     for name in integer:
         wiring.quantise_weights(wiring.weighted[name])
     graph = wiring.finish()
-    return _old(graph) if oldest == "8.6" else half(graph, ranges=ranges if seen is None else seen).graph
+    return read_by_all(graph) if oldest == "8.6" else half(graph, ranges=ranges if seen is None else seen).graph
 
 
 def _wide(wiring: Wiring) -> list[str]:
@@ -96,14 +96,3 @@ def _skip(wiring: Wiring, node: onnx.NodeProto, integer: Collection[str]) -> int
         if not made_of_it and wiring.behind(through, integer):
             return skip
     return None
-
-
-def _old(graph: onnx.ModelProto) -> onnx.ModelProto:
-    """The graph in the opset that TensorRT 8.6 reads. Raises ConvertError."""
-    old = in_opset(graph, _OLD_OPSET) if opset_of(graph) > _OLD_OPSET else graph
-    for node in old.graph.node:  # left behind by the converter, though no opset so old knows it
-        kept = [each for each in node.attribute if each.name != "noop_with_empty_axes"]
-        del node.attribute[:]
-        node.attribute.extend(kept)
-    old.ir_version = min(old.ir_version, _OLD_IR)
-    return old

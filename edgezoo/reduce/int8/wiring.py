@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from edgezoo.convert.opset import in_opset, opset_of
 from edgezoo.errors import ConvertError, UnknownName
-from edgezoo.reduce.regions import Ranges, in_opset, opset_of, plain, regions
+from edgezoo.reduce.regions import Ranges, plain, regions
 
 if TYPE_CHECKING:
     import onnx
