@@ -84,25 +84,30 @@ def clear(kinds: Collection[str] = KINDS, *, stale: bool = False) -> tuple[list[
     `stale`: only the compiled engines that are not for this machine, or any more. Raises RequestError where nobody can
     tell which these are, BackendError, and OSError.
     """
-    if not stale:
+    if stale:
+        found, unknown = listed(["engines"])
+        if unknown and found:
+            raise RequestError(
+                f"nobody can tell which engines are for this machine: {unknown}; or clear them all: engines"
+            )
+        found = [kept for kept in found if not kept.fits]
+    else:
         found, _ = listed(kinds)
-        return _removed(found)
-    found, unknown = listed(["engines"])
-    if unknown and found:
-        raise RequestError(f"nobody can tell which engines are for this machine: {unknown}; or clear them all: engines")
-    return _removed([kept for kept in found if not kept.fits])
-
-
-def _removed(chosen: list[Kept]) -> tuple[list[Kept], list[Kept]]:
-    busy: set[Path] = set()
-    if entries := [kept.engine for kept in chosen if kept.engine is not None]:
-        from edgezoo.backends.tensorrt.engines import clear as clear_engines
-
-        busy = {entry.path for entry in clear_engines(entries)[1]}
-    for kept in chosen:
+    busy = _clear_engines(found) if stale or "engines" in kinds else set()
+    for kept in found:
         if kept.engine is None:
             _remove(kept.path)
-    return [kept for kept in chosen if kept.path not in busy], [kept for kept in chosen if kept.path in busy]
+    return [kept for kept in found if kept.path not in busy], [kept for kept in found if kept.path in busy]
+
+
+def _clear_engines(chosen: list[Kept]) -> set[Path]:
+    """Those that another process is busy with; what killed builders left goes, too."""
+    from edgezoo.backends.tensorrt import engines, private
+
+    if not private.folder().exists():
+        return set()
+    _, busy = engines.clear([kept.engine for kept in chosen if kept.engine is not None])
+    return {entry.path for entry in busy}
 
 
 def _remove(path: Path) -> None:

@@ -204,7 +204,7 @@ def _entry(path: Path) -> Entry:
     record, trouble, size, asked_ns = None, "", 0, 0
     about = path.with_suffix(".json")
     with suppress(OSError):
-        size = path.lstat().st_size
+        size, asked_ns = path.lstat().st_size, path.lstat().st_mtime_ns
     with suppress(OSError):
         size, asked_ns = size + about.lstat().st_size, about.lstat().st_mtime_ns
     try:
