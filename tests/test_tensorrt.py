@@ -18,6 +18,7 @@ from typing import Any
 
 import graphs
 import numpy as np
+import onnx
 import pytest
 from faked import faked
 from onnx import TensorProto, helper
@@ -308,6 +309,7 @@ def test_a_pipeline_over_it(fake: Any, squares: Bundle) -> None:
     ("environment", "kind", "raises"),
     [
         ({"FAKE_CUDA": "none"}, BackendError, r"TensorRT 11.4.0.106 needs an NVIDIA GPU: .*driver"),
+        ({"FAKE_CUDA": "unloadable", "FAKE_CUDA_PYTHON": "old"}, BackendError, "needs an NVIDIA GPU: .*driver"),
         ({"FAKE_CUDA": "nodevice"}, BackendError, r"TensorRT 11.4.0.106 needs an NVIDIA GPU: "),
     ],
 )
@@ -359,6 +361,18 @@ def test_a_graph_that_does_not_parse(fake: Any, tmp_path: Path, bundle_of: Bundl
         compile_graph(
             model.SerializeToString(), called="bad", artifact="fp32", here=cuda.facts(0), options=BuildOptions()
         )
+
+
+@pytest.mark.parametrize("version", ["8.6.2"], indirect=True)
+def test_the_oldest_is_not_given_what_it_reads_wrongly(fake: Any, squares: Bundle, tmp_path: Path) -> None:
+    model = onnx.load(squares.folder / squares.artifact().file)
+    model.opset_import[0].version = 18
+    onnx.save(model, tmp_path / "newer.onnx")
+    order = Order(
+        graph=tmp_path / "newer.onnx", into=tmp_path / "into", timing=tmp_path / "t", device=0, options=BuildOptions()
+    )
+    with pytest.raises(BackendError, match=r"TensorRT 8\.6\.2 does not read the graph: opset 18; .* up to 17"):
+        build(order, lambda news: None, threading.Event())
 
 
 @pytest.mark.parametrize("number", [0, 1])

@@ -101,6 +101,20 @@ def scaled(net: Int8, x: str) -> str:
     return net.add("DequantizeLinear", net.add("QuantizeLinear", net.add("Cast", x, to=HALF), *port), *port)
 
 
+def kernel(net: Int8, x: str, **stated: list[int]) -> str:
+    """A convolution whose kernel goes through Q/DQ."""
+    grid = net.constant(0.05), net.constant(0, np.int8)
+    return net.add(
+        "Conv", x, net.add("DequantizeLinear", net.constant(np.ones((3, 3, 1, 1)), np.int8), *grid), **stated
+    )
+
+
+def no_zero(net: Int8, x: str) -> str:
+    scale = net.constant(0.05)
+    stored = net.add("QuantizeLinear", x, scale, net.constant(0, np.int8))
+    return net.add("DequantizeLinear", stored, scale)
+
+
 def computed(net: Int8, x: str) -> str:
     """Axes that come out of a Cast."""
     return net.add("Squeeze", x, net.add("Cast", net.constant([0], np.int32), to=TensorProto.INT64))
@@ -152,6 +166,11 @@ def branches(net: Int8, x: str) -> str:
         (lambda net, x: net.add("Relu", net.pair(x)), "8.6", ""),
         (scaled, "10", ""),
         (scaled, "8.6", "QuantizeLinear 'QuantizeLinear_4': its scale is FP16, and TensorRT 8.6 reads FP32; make it"),
+        (kernel, "8.6", "its kernel goes through Q/DQ and its kernel_shape is left out; state that"),
+        (kernel, "10", ""),
+        (lambda net, x: kernel(net, x, kernel_shape=[1, 1]), "8.6", ""),
+        (no_zero, "8.6", "DequantizeLinear 'DequantizeLinear_4': its zero point is left out; store one of 0"),
+        (no_zero, "10", ""),
         (computed, "10.3", "Squeeze 'Squeeze_4': its axes are computed; store it: fold the graph's constants"),
         (computed, "10.7", ""),
         (of_the_image, "11", "its axes depend on the image"),

@@ -21,7 +21,8 @@ from edgezoo import graphs
 from edgezoo.backends.tensorrt import cuda
 from edgezoo.backends.tensorrt.logger import logger, said
 from edgezoo.backends.tensorrt.options import BuildOptions, read_options
-from edgezoo.backends.tensorrt.versions import Dialect, dialect
+from edgezoo.backends.tensorrt.parser import refusals
+from edgezoo.backends.tensorrt.versions import Dialect, dialect, version_of
 from edgezoo.errors import BackendError, EdgezooError
 
 News = Callable[[dict[str, Any]], None]
@@ -50,14 +51,19 @@ def build(order: Order, tell: News, stop: threading.Event) -> dict[str, Any]:
     data = order.graph.read_bytes()
     precisions = graphs.precisions_in(data)
     says = dialect(trt.__version__, precisions, order.options)
+    _check(data, trt.__version__)
     builder = trt.Builder(logger())
     network = builder.create_network(_bits(trt.NetworkDefinitionCreationFlag, says.network_flags))
     parser = trt.OnnxParser(network, logger())
-    for name in says.parser_flags:
+    for name in says.parser_flags if hasattr(trt, "OnnxParserFlag") else ():  # 8.6.0 has none
         parser.set_flag(getattr(trt.OnnxParserFlag, name))
     tell({"start": "reading the graph", "parent": None, "steps": 1})
     if not parser.parse(data):
         raise BackendError(_refusal(parser, data, trt.__version__))
+    if not network.num_outputs:  # what is no graph at all is read as an empty one
+        raise BackendError(
+            f"TensorRT {trt.__version__} found no output in the graph; `edgezoo verify` tells if it is whole"
+        )
     tell({"finish": "reading the graph"})
     if says.pins:
         _pin(trt, network)
@@ -74,6 +80,13 @@ def build(order: Order, tell: News, stop: threading.Event) -> dict[str, Any]:
     order.into.write_bytes(memoryview(engine))
     order.timing.with_name(order.timing.name + ".new").write_bytes(memoryview(timing.serialize()))
     return {"layers": network.num_layers}
+
+
+def _check(data: bytes, version: str) -> None:
+    """BackendError for what TensorRT before 10 would not read: of newer operators it reads some wrongly, in silence."""
+    if version_of(version) < (10, 0) and (found := refusals(data, version)):
+        more = f" (and {len(found) - 1} more)" if len(found) > 1 else ""
+        raise BackendError(f"TensorRT {version} does not read {found[0]}{more}")
 
 
 def _configured(trt: Any, builder: Any, network: Any, options: BuildOptions, says: Dialect) -> Any:

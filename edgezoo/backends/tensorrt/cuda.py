@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from edgezoo.backends import DEVICE
+from edgezoo.backends import DEVICE, _nvidia
 from edgezoo.backends.tensorrt.versions import version_of
 from edgezoo.errors import BackendError, MissingDependency, RequestError
 from edgezoo.optional import require
@@ -74,14 +74,15 @@ def runtime() -> ModuleType:
 
 
 def facts(device: int) -> Facts:
-    """Raises MissingDependency, and BackendError where there is no such GPU: with what is missing, and how to get it."""
+    """Raises MissingDependency, and BackendError where there is no such GPU, with what is missing and how to get it."""
     version, cudart = tensorrt().__version__, runtime()
-    error, count = cudart.cudaGetDeviceCount()
-    if int(error) or not count:
-        from edgezoo.backends import _nvidia
-
-        why = _nvidia.missing() or f"CUDA says {cudart.cudaGetErrorString(error)[1].decode()}"
-        raise BackendError(f"TensorRT {version} needs an NVIDIA GPU: {why}")
+    try:
+        error, count = cudart.cudaGetDeviceCount()
+        why = f"CUDA says {cudart.cudaGetErrorString(error)[1].decode()}" if int(error) else "CUDA counts none"
+    except RuntimeError as raised:  # of cuda-python before 12.9, without a driver
+        count, why = 0, f"cuda-python says {raised}"
+    if not count:
+        raise BackendError(f"TensorRT {version} needs an NVIDIA GPU: {_nvidia.missing() or why}")
     if device >= count:
         raise BackendError(f"asked for cuda:{device}, but there are {count} GPUs, counted from 0; try --device cuda:0")
     about = checked(cudart.cudaGetDeviceProperties(device))
@@ -181,7 +182,5 @@ def _driver() -> str:
 
 
 def _with_driver(told: str) -> str:
-    from edgezoo.backends import _nvidia
-
     missing = _nvidia.missing()
     return f"{told}; besides, {missing}" if missing else told

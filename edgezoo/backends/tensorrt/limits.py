@@ -114,6 +114,11 @@ _LIMITS = (
     Limit("Constant", lambda use: any(entry.name in ("sparse_value", "value_string", "value_strings")
                                       for entry in use.node.attribute),
           "it holds a sparse value or text; store a dense tensor"),
+    # Seen by running the parser of 8.6.0.
+    Limit("Conv ConvTranspose", lambda use: use.given(1) not in use.constants and not use.attribute("kernel_shape", ()),
+          "its kernel goes through Q/DQ and its kernel_shape is left out; state that", until=_TYPED),
+    Limit("QuantizeLinear DequantizeLinear", lambda use: not use.given(2),
+          "its zero point is left out; store one of 0", until=_TYPED),
     Limit("CumSum", _computed(1), f"its axis is computed; {_FOLD}", until=(10, 8)),
     Limit("CumSum", _unknown(1), f"its axis depends on the image; {_FOLD}", since=(10, 8)),
     Limit("Dropout", lambda use: _computed(2)(use) or _integer(use, 2) != 0,

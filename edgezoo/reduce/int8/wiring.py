@@ -164,6 +164,8 @@ class Wiring:
 
     def quantise_weights(self, node: onnx.NodeProto, *, scale: float | None = None) -> None:
         """Symmetric int8, a scale for each output channel; and the bias, where the input's `scale` is given."""
+        from onnx import helper
+
         weights = self.constants[node.input[1]]
         axis = output_axis(node)
         shape = [1] * weights.ndim
@@ -173,6 +175,9 @@ class Wiring:
         if scale is not None and len(node.input) > 2 and node.input[2]:
             scales = self._quantise_bias(node, scales, scale)
         stored = np.round(weights / scales.reshape(shape)).clip(-127, 127).astype(np.int8)
+        if "Conv" in node.op_type and not attribute(node, "kernel_shape", ()):
+            # TensorRT 8.6 knows a kernel's shape by itself only where it is stored as floats.
+            node.attribute.append(helper.make_attribute("kernel_shape", weights.shape[2:]))
         self._read_constant(node, 1, "weights", stored, scales, axis=axis)
 
     def _read_constant(
