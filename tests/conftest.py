@@ -26,7 +26,7 @@ def need(what: str, here: bool, why: str) -> None:
 
 
 def must(what: str) -> bool:
-    """Whether `EDGEZOO_MUST` (`rtsp,browser,cuda`) says that tests which need `what` may not be skipped here."""
+    """Whether `EDGEZOO_MUST` (`rtsp,bindings,cuda`) says that tests which need `what` may not be skipped here."""
     return what in os.environ.get("EDGEZOO_MUST", "").split(",")
 
 

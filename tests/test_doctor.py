@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from edgezoo.backends.tensorrt import engines
 from edgezoo.measure import devices, doctor, findings, nvidia, packages
 from edgezoo.measure.findings import Row
 
@@ -40,6 +41,12 @@ def test_a_whole_machine() -> None:
         assert "\n" not in row.what + row.cure
         assert row.state != "broken" or row.cure
     assert json.loads(json.dumps([row.to_dict() for row in found]))[0]["name"] == "Python"
+
+
+@pytest.mark.parametrize(("kept", "told"), [((0, 0), []), ((2, 3 << 20), ["2 compiled, 3.0 MiB: edgezoo cache list"])])
+def test_compiled_engines(monkeypatch: pytest.MonkeyPatch, kept: tuple[int, int], told: list[str]) -> None:
+    monkeypatch.setattr(engines, "told", lambda: kept)
+    assert [row.what for row in doctor._engines()] == told
 
 
 def test_nothing_heavy_is_loaded() -> None:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from edgezoo import __version__
 from edgezoo.address import without_login
+from edgezoo.backends.tensorrt import engines
 from edgezoo.machine import cores, cpu_model, cpu_quota, instruction_sets
 from edgezoo.measure import devices, jetson, nvidia, packages
 from edgezoo.measure.findings import Row, row_of, tried
@@ -57,6 +58,7 @@ def doctor(*, root: Path = jetson.ROOT) -> list[Row]:
         ("machine", "GPU", partial(nvidia.gpu, board)),
         ("speeds", "speeds", _speeds),
         ("files", "cache", _cache),
+        ("files", "engines", _engines),
         ("files", "mirror", _mirror),
     ]
     with ThreadPoolExecutor(len(checks)) as pool:
@@ -208,6 +210,13 @@ def _size(folder: Path) -> tuple[int, int, bool]:
         if time.monotonic() > until:
             return files, size, False
     return files, size, True
+
+
+def _engines() -> Iterator[Row]:
+    """Compiled ones; what each is for, and whether it still fits, `edgezoo cache list` tells."""
+    count, size = engines.told()
+    if count:
+        yield Row("files", "engines", "ok", f"{count} compiled, {size / 2**20:.1f} MiB: edgezoo cache list")
 
 
 def _mirror() -> Iterator[Row]:
