@@ -167,7 +167,7 @@ def _size(folder: str) -> int:
 
 def _inside(folder: Path) -> list[os.DirEntry[str]]:
     """What is in a folder that is one itself and not a link; nothing where it cannot be read."""
-    if folder.is_symlink():
+    if os.path.islink(folder):
         return []
     with suppress(OSError), os.scandir(folder) as found:
         return list(found)

@@ -1,8 +1,8 @@
 """A builder that does what the graph tells it to, in a process of its own, as the real one does.
 
 The graph is JSON: `news` to tell, `seconds` to take then, `engine` to write, `timing` to leave, `last` to tell at the
-end; `end` kills it, or lets it exit, before that; `deaf` lets it not hear that stdin was closed. What it was asked for
-goes to `$BUILDS`, a line each.
+end; `end` kills it, or lets it exit, before that; `deaf` lets it not hear that stdin was closed, and `mute` closes its
+own mouth. What it was asked for goes to `$BUILDS`, a line each.
 """
 
 from __future__ import annotations
@@ -40,6 +40,9 @@ else:
 for line in graph.get("news", []):
     tell(line)
 print(graph.get("noise", ""), file=sys.stderr, flush=True)
+if graph.get("mute"):
+    os.close(1)
+    time.sleep(30)
 Path(order["into"]).write_bytes(graph.get("engine", "ENGINE").encode()[: graph.get("bytes")])
 time.sleep(graph.get("seconds", 0))
 match graph.get("end"):

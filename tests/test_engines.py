@@ -406,6 +406,7 @@ def test_a_record_of_another_time(cache: Path) -> None:
         ),
         ({"end": -3}, BackendError, "the builder ended with 3 and said nothing; it printed nothing"),
         ({"last": "gibberish"}, BackendError, "the builder ended with 0 and said nothing; it printed nothing"),
+        ({"mute": True}, BackendError, "the builder fell silent; it printed nothing"),
         ({"bytes": 0}, BackendError, "the builder of net fp16 ended without an engine; it printed nothing"),
         ({"last": {"error": "no  such\nnode", "kind": "BackendError"}}, BackendError, "no such node"),
         ({"last": {"error": "get it", "kind": "MissingDependency"}}, MissingDependency, "get it"),
@@ -419,8 +420,9 @@ def test_a_record_of_another_time(cache: Path) -> None:
     ],
 )
 def test_a_builder_that_fails_is_one_line(
-    told: dict[str, Any], kind: type[EdgezooError], says: str, cache: Path
+    told: dict[str, Any], kind: type[EdgezooError], says: str, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("edgezoo.backends.tensorrt.compiling._PATIENCE_S", 0.5)
     with pytest.raises(kind) as caught:
         build(graph(**told))
     assert str(caught.value).endswith(says)

@@ -36,13 +36,13 @@ def end(of: dict[str, Any]) -> dict[str, Any]:
         (
             [WHOLE, PART, step(PART, 4), TACTIC, step(TACTIC, 1)],
             (5 + 2 / 5) / 10 / 4,
-            "finding the fastest kernel for conv_1 + relu_1 (3 of 5)",
+            "timing kernels of conv_1 + relu_1 (3 of 5)",
         ),
         # What is too short to be read is told by what is around it.
         (
             [WHOLE, PART, TACTIC, TIME, step(TIME, 1)],
             2 / 4 / 5 / 10 / 4,
-            "finding the fastest kernel for conv_1 + relu_1 (1 of 5)",
+            "timing kernels of conv_1 + relu_1 (1 of 5)",
         ),
         # A phase that ended has filled its step, until the step ends; then the next one begins.
         ([WHOLE, PART, end(PART)], 1 / 4, "building the engine (1 of 4)"),

@@ -227,7 +227,10 @@ class _Child:
 
     def end(self) -> str:
         """How it ended, in a few words."""
-        code = self._process.wait()
+        try:
+            code = self._process.wait(_PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            return "the builder fell silent"
         if code >= 0:
             return f"the builder ended with {code} and said nothing"
         with suppress(ValueError):

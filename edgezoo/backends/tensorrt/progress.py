@@ -24,7 +24,7 @@ _WORDS = (
     ("building engine", "building the engine"),
     ("computing profile costs", "comparing kernels"),
     ("timing graph nodes", "timing layers"),
-    ("finding fastest tactic for ", "finding the fastest kernel for "),
+    ("finding fastest tactic for ", "timing kernels of "),
     ("measuring tactic time", ""),
 )
 
