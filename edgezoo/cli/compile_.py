@@ -136,7 +136,8 @@ def _tell(found: Compiled, *, chosen: bool) -> None:
         show.out.print(
             f"  [dim]{record.artifact} was meant, as none was named: --precision names another", soft_wrap=True
         )
-    verb, source = ("verify", "") if record.taken else ("run", " SOURCE")
+    # What others built is better compared first; `verify` takes folders alone.
+    verb, source = ("verify", "") if record.taken and Path(record.called).is_dir() else ("run", " SOURCE")
     command = f"edgezoo {verb} {shlex.quote(record.called)}{source} --backend tensorrt --precision {record.artifact}"
     show.out.print(f"  [dim]next: {show.plain(command)}", soft_wrap=True)
 
