@@ -4,11 +4,12 @@ Opening a graph never builds: it takes the engine that `edgezoo compile` made of
 what has changed since. Host memory is pinned, all work of a run stands on one stream, and nothing is allocated on the
 device after opening; where an engine takes one batch size alone, a run is one CUDA graph.
 
-    options.py    what an engine is built for         building.py   build it, in a process of its own
-    versions.py   what differs between versions       compiling.py  have it built, once, with progress
-    parser.py     what each version's parser reads    engines.py    keep it, and find it again
-    cuda.py       memory, streams, facts              inspection.py what really runs inside
-    logger.py     what TensorRT says                  progress.py   how far a build is
+    options.py    what an engine is built for         compiling.py  have it built, once, by a process of its own
+    versions.py   what differs between versions       building.py   that process
+    parser.py     what each version's parser reads    progress.py   how far it is
+    cuda.py       memory, streams, facts              engines.py    the engines that are kept, and which one is meant
+    logger.py     what TensorRT says                  fitting.py    which machine each is for
+    inspection.py what really runs inside             private.py    files that nobody else can have made; timings.py
 """
 
 from __future__ import annotations

@@ -225,7 +225,7 @@ def main() -> int:
 
 def _watch(stop: threading.Event) -> None:
     """Stop the build when stdin closes: politely, then at once, for native code hears nothing else."""
-    while sys.stdin.buffer.read(1):
+    while os.read(0, 1):  # not through sys.stdin, whose lock this thread would still hold when Python ends
         pass
     stop.set()
     time.sleep(_PATIENCE_S)
