@@ -71,10 +71,9 @@ class Engine:
         try:
             opened = open_backend(backend, self._graph, device=device, threads=threads, options=options)
         except NotCompiled as error:
-            command = f"edgezoo compile {shlex.quote(self.bundle.called)} --precision {self.artifact.name}"
-            raise NotCompiled(
-                f"{self.bundle.manifest.name} {self.artifact.name}: {error}; run once: {command}"
-            ) from None
+            command = f"edgezoo compile {shlex.quote(self.bundle.called)} --precision {self.artifact.name} {error.how}"
+            told = f"{self.bundle.manifest.name} {self.artifact.name}: {error}; run once: {command.strip()}"
+            raise NotCompiled(told, how=error.how) from None
         self._over(opened)
 
     def _over(self, backend: Backend) -> None:

@@ -77,7 +77,11 @@ class BackendError(EdgezooError, RuntimeError):
 
 
 class NotCompiled(BackendError):
-    pass
+    """`how`: the options that an earlier one was compiled with, as the command takes them."""
+
+    def __init__(self, message: str, *, how: str = "") -> None:
+        super().__init__(message)
+        self.how = how
 
 
 class ShapeError(EdgezooError, ValueError):

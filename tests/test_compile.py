@@ -105,7 +105,8 @@ def test_what_is_built_and_then_kept(call: Callable[..., Said], folder: Path, ca
     assert re.fullmatch(rf"✓ {folder.name} fp32, batch 1:2:4  built in [\d.]+ s; [\d.]+ [kM]B", lines[0])
     assert lines[1] == "  for TensorRT 11.4.0.106, CUDA 13.0, driver for CUDA 13.1, NVIDIA Fake RTX (8.9)"
     assert lines[-1] == f"  next: edgezoo run {folder} SOURCE --backend tensorrt --precision fp32"
-    assert first.err == f"compiling {folder.name} fp32 for NVIDIA Fake RTX: it was not compiled on this machine yet\n"
+    told = "this graph was not compiled on this machine yet"
+    assert first.err == f"compiling {folder.name} fp32 for NVIDIA Fake RTX: {told}\n"
     again = call(folder, "--batch", "1:2:4", "--optimization", 1)
     assert again.err == ""
     assert re.match(rf"✓ {folder.name} fp32, batch 1:2:4  kept since .*, when it was built in ", again.out)
@@ -118,7 +119,7 @@ def test_what_is_built_and_then_kept(call: Callable[..., Said], folder: Path, ca
 def test_as_json(call: Callable[..., Said], folder: Path) -> None:
     told = json.loads(call(folder, "--json", "--batch", 2).out)
     assert told["built"] is True
-    assert told["why"] == "it was not compiled on this machine yet"
+    assert told["why"] == "this graph was not compiled on this machine yet"
     assert told["record"]["options"]["batch"] == [2, 2, 2]
     assert told["record"]["facts"]["gpu"] == "NVIDIA Fake RTX"
     assert Path(told["engine"]).stat().st_size == told["record"]["bytes"]

@@ -277,8 +277,21 @@ def test_the_engine_says_which_command_comes_first(fake: Any, squares: Bundle) -
     with pytest.raises(NotCompiled) as caught:
         Engine(squares, backend="tensorrt")
     assert str(caught.value) == (
-        f"squares fp32: it was not compiled on this machine yet; run once: edgezoo compile {squares.folder} "
-        "--precision fp32"
+        "squares fp32: this graph was not compiled on this machine yet; run once: edgezoo compile "
+        f"{squares.folder} --precision fp32"
+    )
+
+
+def test_after_an_update_it_says_what_changed_and_how_it_was_compiled(
+    fake: Any, squares: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    edgezoo.compile(squares, precision="fp32", batch=(1, 2, 4), optimization=5)
+    monkeypatch.setenv("FAKE_DRIVER", "13020")
+    with pytest.raises(NotCompiled) as caught:
+        Engine(squares, backend="tensorrt")
+    assert str(caught.value) == (
+        "squares fp32: the driver was for CUDA 13.1, here is for CUDA 13.2; run once: edgezoo compile "
+        f"{squares.folder} --precision fp32 --batch 1:2:4 --optimization 5"
     )
 
 

@@ -12,7 +12,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -76,29 +76,25 @@ class Entry:
         return "; ".join(changes(self.record, here))
 
 
-def find(graph_sha256: str, here: Facts, *, called: str = "", artifact: str = "") -> Compiled:
+def find(graph_sha256: str, here: Facts) -> Compiled:
     """Of the engines of this graph that fit this machine, the one that was asked for last.
 
-    Raises NotCompiled, which says what has changed since the nearest one was built. `called` and `artifact`, where they
-    are known, let it tell a file that has changed from one that was never compiled.
+    Raises NotCompiled, which says what has changed since the nearest one was built.
     """
-    found: list[list[str]] = []
-    older = False
+    found: list[tuple[list[str], BuildOptions]] = []
     for entry in entries():
-        if (record := entry.record) is None:
-            continue
-        if record.graph_sha256 != graph_sha256:
-            older = older or (record.called, record.artifact) == (called, artifact)
+        if (record := entry.record) is None or record.graph_sha256 != graph_sha256:
             continue
         if differs := changes(record, here):
-            found.append(differs)
+            found.append((differs, record.options))
         elif entry.trouble:
             raise _refusal(entry.path, entry.trouble)
         else:
             return Compiled(record=record, path=entry.path)
-    if found:
-        raise NotCompiled(_nearest(found))
-    raise NotCompiled("the artifact's file changed since it was compiled" if older else NEVER)
+    if not found:
+        raise NotCompiled(NEVER)
+    differs, options = min(found, key=lambda each: len(each[0]))
+    raise NotCompiled("; ".join(differs), how=options.command())
 
 
 def lookup(graph_sha256: str, here: Facts, options: BuildOptions) -> tuple[Compiled | None, str]:
@@ -127,7 +123,8 @@ def why(graph_sha256: str, here: Facts, options: BuildOptions, *, called: str, a
         if same or (record.called, record.artifact) == (called, artifact):
             file = [] if same else ["the artifact's file changed"]
             found.append([*file, *changes(record, here), *other_options(record, options)])
-    return _nearest(found) if found else NEVER
+    # The shortest; of two of one length, what was asked for last.
+    return "; ".join(min(found, key=lambda each: len(each))) if found else NEVER
 
 
 def seconds_before(graph_sha256: str, options: BuildOptions) -> float | None:
@@ -225,12 +222,6 @@ def _read_engine(path: Path, record: Record) -> bytes:
     if hashlib.sha256(data).hexdigest() != record.sha256:
         raise Refused("was changed since it was built")
     return data
-
-
-def _nearest(found: Sequence[Sequence[str]]) -> str:
-    """Of several lists of differences the shortest; of two of one length, that of what was asked for last."""
-    nearest = min(found, key=len)
-    return "; ".join(nearest)
 
 
 def _refusal(path: Path, trouble: object) -> NotCompiled:

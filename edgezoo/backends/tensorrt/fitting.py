@@ -15,7 +15,7 @@ from edgezoo.backends.tensorrt.options import BatchRange, BuildOptions
 
 FORMAT = 1
 WHEN = "%Y-%m-%dT%H:%M:%SZ"
-NEVER = "it was not compiled on this machine yet"
+NEVER = "this graph was not compiled on this machine yet"
 _AMPERE = 8
 _HARDWARE = {"": "this kind of GPU", "ampere": "Ampere and newer", "same": "all GPUs of its compute capability"}
 
