@@ -52,7 +52,7 @@ def outside_data(model: onnx.ModelProto) -> list[str]:
 
 
 def precisions_in(data: bytes) -> set[str]:
-    """What the graph in `data` computes in, `fp32`, `fp16`, `int8`, by its weights and Q/DQ pairs. Raises ValueError."""
+    """What the graph in `data` computes in, `fp32`, `fp16`, `int8`, by weights and Q/DQ pairs. Raises ValueError."""
     import onnx
 
     graph = parse(data).graph

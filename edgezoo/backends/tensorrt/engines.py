@@ -123,8 +123,8 @@ def why(graph_sha256: str, here: Facts, options: BuildOptions, *, called: str, a
         if same or (record.called, record.artifact) == (called, artifact):
             file = [] if same else ["the artifact's file changed"]
             found.append([*file, *changes(record, here), *other_options(record, options)])
-    # The shortest; of two of one length, what was asked for last.
-    return "; ".join(min(found, key=lambda each: len(each))) if found else NEVER
+    found.sort(key=len)  # of two of one length, what was asked for last stays first
+    return "; ".join(found[0]) if found else NEVER
 
 
 def seconds_before(graph_sha256: str, options: BuildOptions) -> float | None:
