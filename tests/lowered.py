@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
+import graphs
 import numpy as np
 import onnx
+from smallnets import IMAGENET, SIDE, Small, residual
 
 from edgezoo.bundle import Artifact, Bundle
 from edgezoo.convert import write
@@ -65,3 +67,11 @@ def _add(folder: Path, engine: Engine, name: str, graph: onnx.ModelProto) -> Art
         found = made.infer(np.ascontiguousarray(golden))
     differences = task(engine.bundle.manifest.task).difference(wanted, found)
     return dataclasses.replace(draft, agreement={**differences, "against": "fp32", "images": len(golden)})
+
+
+def small_card(folder: Path) -> Path:
+    """A classifier of three classes that is wide enough for all precisions, and runs in no time."""
+    net = Small()
+    net.gemm(residual(net), len(graphs.COLORS), out="logits")
+    model = net.model(["N", 3, SIDE, SIDE], {"logits": ["N", len(graphs.COLORS)]})
+    return graphs.write_card(folder, "small", model, IMAGENET, task="classify", decoder='name = "logits"')

@@ -10,10 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
+from lowered import small_card
 
 HERE = Path(__file__).parent
 FAKES = str(HERE / "fakes")
-REHEARSED = {"EDGEZOO_GPU_DEVICE": "cpu", "PYTHONPATH": FAKES, "EDGEZOO_GPU_RUNS": "40"}
+REHEARSED = {"EDGEZOO_GPU_DEVICE": "cpu", "PYTHONPATH": FAKES, "EDGEZOO_GPU_RUNS": "10"}
 
 pytest.importorskip("onnxruntime", reason="it stands in for the GPU")
 
@@ -92,6 +93,32 @@ def test_what_must_run_may_not_be_rehearsed_or_missed(environment: dict[str, str
     code, output = suite("-k", "what_really_runs and fp32", **REHEARSED, **environment)
     assert code == 1, output
     assert told in output
+
+
+def test_the_benchmark_is_rehearsed(tmp_path: Path) -> None:
+    """`tests/benchmarks/gpu.py`, over a network that is done at once and a TensorRT that is none."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith(("EDGEZOO_", "FAKE_"))}
+    file, card = tmp_path / "found.json", str(small_card(tmp_path / "card"))
+    command = [sys.executable, str(HERE / "benchmarks" / "gpu.py"), card, "--device", "cpu", "--json", str(file)]
+    command += ["--batch", "2", "--rounds", "2", "--seconds", "0.01"]
+    environment = {**ours, "PYTHONPATH": FAKES, "EDGEZOO_CACHE": str(tmp_path / "cache")}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "A rehearsal on the CPU" in done.stderr
+    assert "(a rehearsal)" in done.stdout
+    found = json.loads(file.read_text("utf-8"))
+    assert found["rehearsal"] is True
+    opened = ["onnxruntime bound", "onnxruntime unbound", "onnxruntime fp16"]
+    compiled = ["tensorrt fp32", "tensorrt fp16", "tensorrt int8"]
+    assert [row["contestant"] for row in found["rows"]] == opened + compiled
+    for row in found["rows"]:
+        assert row["engine_fps"] > 0
+        assert row["pipeline_fps"] > 0
+        assert 0 <= row["differences"]["scores"] <= max(1e-4, 2 * row["same_on_cpu"]["scores"])
+        apart = row["contestant"] in ("onnxruntime bound", "onnxruntime fp16")
+        assert (row["copies"] is not None) == apart
+        assert not apart or 0 < row["copies"]["share"] < 1
+        assert (row["against_unbound"] is not None) == (row["contestant"] == "onnxruntime bound")
 
 
 def test_without_a_gpu_it_says_what_is_missing() -> None:

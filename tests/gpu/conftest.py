@@ -10,11 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import graphs
 import pytest
 from conftest import must, need
-from lowered import lowered
-from smallnets import IMAGENET, SIDE, Small, residual
+from lowered import lowered, small_card
 
 import edgezoo
 from edgezoo.backends import _nvidia
@@ -84,16 +82,8 @@ def _tensorrt() -> Way:
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Bundle:
     """The built-in detector, in every precision that a GPU runs; for a rehearsal a network that is done at once."""
     folder = tmp_path_factory.mktemp("gpu")
-    source = find_bundle("digits") if RUNS >= 1000 else _small(folder)
+    source = find_bundle("digits") if RUNS >= 1000 else convert(small_card(folder), folder / "small")
     return lowered(source, folder / "lowered", seeded_scenes()[:2])
-
-
-def _small(folder: Path) -> Bundle:
-    net = Small()
-    net.gemm(residual(net), len(graphs.COLORS), out="logits")
-    model = net.model(["N", 3, SIDE, SIDE], {"logits": ["N", len(graphs.COLORS)]})
-    card = graphs.write_card(folder, "small", model, IMAGENET, task="classify", decoder='name = "logits"')
-    return convert(card, folder / "small")
 
 
 @pytest.fixture(scope="session")
@@ -137,6 +127,14 @@ def figures(_figures: Figures, way: Way) -> Figures:
     if way.rehearsal:
         _figures.rehearsals.add(way.rehearsal)
     return _figures
+
+
+@pytest.fixture(scope="session")
+def both(_figures: Figures, own_cache: Path) -> tuple[Way, Way]:
+    """ONNX Runtime and TensorRT, where both are there."""
+    ways = _onnxruntime(), _tensorrt()
+    _figures.rehearsals.update(way.rehearsal for way in ways if way.rehearsal)
+    return ways
 
 
 @pytest.fixture(scope="session", params=ARTIFACTS, ids=lambda name: name.partition("-")[0])

@@ -161,6 +161,33 @@ def test_two_engines_in_two_threads(way: Way, bundle: Bundle, figures: Figures) 
             assert not getattr(engine.backend, "no_graph", "")
 
 
+def test_both_ways_at_once(both: tuple[Way, Way], bundle: Bundle) -> None:
+    """A capture of ONNX Runtime's may forbid the whole process what TensorRT does when it opens, runs and closes."""
+    with Engine(bundle) as reference:
+        array = batch_of(reference, 2)
+        wanted = reference.infer(array)
+    worst: list[float] = []
+    errors: list[BaseException] = []
+
+    def work(mine: Way) -> None:
+        try:
+            for _ in range(6 if RUNS >= 1000 else 2):
+                with closing(mine.open(bundle, "fp32")) as engine:
+                    for _ in range(20):
+                        worst.append(differences(engine, wanted, engine.infer(array))["scores"])
+                    assert not getattr(engine.backend, "no_graph", "")
+        except BaseException as error:
+            errors.append(error)
+
+    threads = [threading.Thread(target=work, args=(mine,)) for mine in both]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+    assert max(worst) <= task(bundle.manifest.task).TOLERANCE["scores"]
+
+
 def test_forks(engine: Engine) -> None:
     array = batch_of(engine, 2)
     wanted = engine.infer(array)
