@@ -42,7 +42,7 @@ class Runs:
     backend: str
     version: str
     device: str
-    """`cpu`, or `cuda:0`."""
+    """`cpu`, `cuda:0`, or `cuda:0 and cpu` where the runtime leaves some of the layers to the CPU."""
     threads: int | None
     """Threads inside one run; None where the runtime decides."""
     precisions: tuple[str, ...] = ()

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from edgezoo.backends import Arrays, Layer, Port, Runs
+from edgezoo.backends import Arrays, Layer, Port, Runs, _nvidia
 from edgezoo.backends.tensorrt import cuda, inspection
 from edgezoo.backends.tensorrt.logger import logger, said
 from edgezoo.errors import BackendError, RequestError, UnknownName
@@ -71,7 +71,8 @@ def _opened(graph: bytes, *, device: str, options: Mapping[str, Any]) -> TensorR
 
     index = cuda.index_of(device)
     compiled = find(hashlib.sha256(graph).hexdigest(), cuda.facts(index))
-    return TensorRtBackend(*_loaded(compiled, index), device=index, captured=captured)
+    with _nvidia.CUDA.together():
+        return TensorRtBackend(*_loaded(compiled, index), device=index, captured=captured)
 
 
 class TensorRtBackend:
@@ -85,7 +86,7 @@ class TensorRtBackend:
         try:
             self._make()
         except BaseException:
-            self.close()
+            self._free()
             raise
 
     def _make(self) -> None:
@@ -125,25 +126,31 @@ class TensorRtBackend:
         if self._engine is None:
             raise BackendError("tensorrt: this graph was closed; open it again")
         n = self._take(feeds)
-        self._stream.enter()
-        if n in self._graphs:
-            self._stream.launch(self._graphs[n])
-        else:
-            self._prepare(n)
-            self._enqueue(n)
-        self._stream.wait()
-        answers = {port.name: self._host[port.name][:n].copy() for port in self.outputs}
-        if self._captured and n not in self._graphs and self.batches[0] == self.batches[1]:
-            self._capture(n)
+        with _nvidia.CUDA.together():
+            self._stream.enter()
+            if n in self._graphs:
+                self._stream.launch(self._graphs[n])
+            else:
+                self._prepare(n)
+                self._enqueue(n)
+            self._stream.wait()
+            answers = {port.name: self._host[port.name][:n].copy() for port in self.outputs}
+            if self._captured and n not in self._graphs and self.batches[0] == self.batches[1]:
+                self._capture(n)
         return answers
 
     def fork(self, *, threads: int | None) -> TensorRtBackend:
         """Another context of the same engine: weights lie on the device once."""
         if self._engine is None:
             raise BackendError("tensorrt: this graph was closed; open it again")
-        return TensorRtBackend(self._runtime, self._engine, device=self._index, captured=self._captured)
+        with _nvidia.CUDA.together():
+            return TensorRtBackend(self._runtime, self._engine, device=self._index, captured=self._captured)
 
     def close(self) -> None:
+        with _nvidia.CUDA.together():
+            self._free()
+
+    def _free(self) -> None:
         self._held.close()
         self._engine = self._runtime = None
 
