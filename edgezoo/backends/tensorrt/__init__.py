@@ -156,7 +156,7 @@ class TensorRtBackend:
 
     def __del__(self) -> None:
         with suppress(Exception):
-            self.close()
+            self._free()  # without its turn: it may be collected in the midst of another's
 
     def profile(self, feeds: Mapping[str, npt.NDArray[Any]], runs: int) -> list[Layer]:
         """The layers with the device's time for each, the median over `runs` runs after a first that does not count."""
