@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import threading
+import warnings
 from types import ModuleType
 
 from edgezoo.errors import MissingDependency
@@ -42,7 +43,10 @@ _loaded: dict[str, ModuleType] = {}
 
 def _import(module: str) -> ModuleType:
     try:
-        return importlib.import_module(module)
+        with warnings.catch_warnings():
+            # ONNX Runtime with CUDA as a plugin says so before its libraries could be found for it.
+            warnings.filterwarnings("ignore", message="Failed to register bundled CUDA plugin")
+            return importlib.import_module(module)
     except ModuleNotFoundError as error:
         if error.name is not None and error.name.partition(".")[0] != module.partition(".")[0]:
             raise

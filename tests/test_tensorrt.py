@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import json
+import re
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -199,6 +200,7 @@ def test_feeds_that_do_not_fit(opened: Callable[..., Any], feeds: dict[str, Any]
         check(backend.run(images(3)), 3)
 
 
+@pytest.mark.parametrize("version", ["8.6.2", "11.4.0.106"], indirect=True)
 def test_forks_share_the_engine_and_not_their_memory(fake: Any, opened: Callable[..., Any]) -> None:
     with opened((1, 2, 4)) as backend, closing(backend.fork(threads=None)) as fork:
         live = fake.live()
@@ -257,6 +259,55 @@ def test_layers_with_their_precision_and_the_devices_time(fake: Any, squares: Bu
     assert any(layer.conversion for layer in found)
 
 
+@pytest.mark.parametrize("text", ["", "no JSON", '{"Layers": ["a", "b\x1fc"]}'])
+def test_an_inspector_that_tells_nothing_stops_nothing(
+    opened: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    monkeypatch.setattr(cuda.tensorrt().EngineInspector, "get_engine_information", lambda *given: text)
+    with opened(1) as backend:
+        assert backend.runs.precisions == ()
+        check(backend.run(images(1)), 1)
+
+
+@pytest.mark.parametrize("what", ["Runtime", "Builder"])
+def test_tensorrt_that_does_not_start(
+    opened: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, squares: Bundle, what: str
+) -> None:
+    """As its Python module was seen to answer where CUDA does not start for it."""
+
+    def none(logger: Any) -> Any:
+        raise TypeError("pybind11::init(): factory function returned nullptr")
+
+    opened(1).thing.close()
+    monkeypatch.setattr(cuda.tensorrt(), what, none)
+    with pytest.raises(BackendError, match=r"TensorRT 11\.4\.0\.106 does not start: .*driver"):
+        if what == "Runtime":
+            open_backend("tensorrt", squares.read_graph(squares.artifact()))
+        else:
+            opened(1)
+
+
+def test_a_dla_that_takes_nothing_is_not_told_as_one(
+    cache: Path, squares: Bundle, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    news: list[dict[str, Any]] = []
+    order = Order(
+        graph=squares.folder / squares.artifact().file,
+        into=tmp_path / "into",
+        timing=tmp_path / "timing",
+        device=0,
+        options=BuildOptions(dla=0),
+    )
+    with faked(monkeypatch, FAKE_TENSORRT="10.3.0", FAKE_GPU="NVIDIA Orin:8.7"):
+        build(order, news.append, threading.Event())
+        told = [each["say"] for each in news if "say" in each]
+        assert len(told) == 1
+        assert re.fullmatch(r"\d+ of \d+ layers can run on the DLA, the GPU runs the rest", told[0])
+        monkeypatch.setattr(cuda.tensorrt().IBuilderConfig, "can_run_on_DLA", lambda config, layer: False)
+        with pytest.raises(BackendError, match=r"the DLA takes no layer of this graph; .* try without --dla"):
+            build(order, news.append, threading.Event())
+
+
 @pytest.mark.parametrize(
     ("how", "kind", "raises"),
     [
@@ -290,7 +341,7 @@ def test_after_an_update_it_says_what_changed_and_how_it_was_compiled(
     with pytest.raises(NotCompiled) as caught:
         Engine(squares, backend="tensorrt")
     assert str(caught.value) == (
-        "squares fp32: the driver was for CUDA 13.1, here is for CUDA 13.2; run once: edgezoo compile "
+        "squares fp32: CUDA was 13.1, here is 13.2; run once: edgezoo compile "
         f"{squares.folder} --precision fp32 --batch 1:2:4 --optimization 5"
     )
 

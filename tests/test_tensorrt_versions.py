@@ -33,7 +33,13 @@ def test_what_each_version_is_told(
     told: str, network: tuple[str, ...], builder: tuple[str, ...], pins: bool, tells: bool
 ) -> None:
     assert dialect(told, {"fp32", "fp16"}, PLAIN) == Dialect(
-        network_flags=network, builder_flags=builder, parser_flags=(), hardware="NONE", pins=pins, tells=tells
+        network_flags=network,
+        builder_flags=builder,
+        parser_flags=(),
+        hardware="NONE",
+        preview_features=() if tells else ("PROFILE_SHARING_0806",),
+        pins=pins,
+        tells=tells,
     )
 
 
@@ -106,6 +112,7 @@ def test_no_batch_range(text: str) -> None:
         ({"optimization": -1}, "optimization 0 to 5, got -1"),
         ({"hardware_compatible": "turing"}, "hardware ampere or same, got 'turing'"),
         ({"dla": -1}, "a DLA core from 0 on, got -1"),
+        ({"dla": 0, "batch": (1, 4, 8)}, "a DLA runs one batch size alone, got 1:4:8; try --batch 4"),
     ],
 )
 def test_options_out_of_range(given: dict[str, Any], raises: str) -> None:
@@ -119,8 +126,8 @@ def test_options_out_of_range(given: dict[str, Any], raises: str) -> None:
         (PLAIN, ""),
         (BuildOptions(batch=(4, 4, 4)), "--batch 4"),
         (
-            BuildOptions(batch=(1, 4, 8), workspace_mb=512, optimization=5, dla=0),
-            "--batch 1:4:8 --workspace 512 --optimization 5 --dla 0",
+            BuildOptions(batch=(4, 4, 4), workspace_mb=512, optimization=5, dla=0),
+            "--batch 4 --workspace 512 --optimization 5 --dla 0",
         ),
         (
             BuildOptions(version_compatible=True, hardware_compatible="ampere"),

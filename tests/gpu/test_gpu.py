@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from edgezoo.backends import _nvidia
 from edgezoo.bundle import Bundle
 from edgezoo.convert import seeded_scenes
 from edgezoo.engine import Engine
@@ -23,6 +24,8 @@ from gpu.conftest import RANGE, RUNS, Figures, Way
 from gpu.memory import resident
 
 MIB = 1 << 20
+JETSON = _nvidia.on_jetson()
+"""Its GPU has no memory of its own: what is free there, others take and give back meanwhile."""
 SIZES = sorted({1, 2, 3, RANGE[2]})
 
 Free = Callable[[], int]
@@ -112,7 +115,7 @@ def test_memory_stays_flat(engine: Engine, free: Free) -> None:
     run(max(10, RUNS // 10))
     host, device = resident(), free()
     run(RUNS)
-    assert device - free() < 8 * MIB
+    assert device - free() < (64 if JETSON else 8) * MIB
     assert resident() - host < 32 * MIB
 
 
@@ -130,7 +133,7 @@ def test_opening_and_closing_stays_flat(way: Way, bundle: Bundle, figures: Figur
     host, device = resident(), free()
     for _ in range(8 if RUNS >= 1000 else 2):
         cycle()
-    assert device - free() < 16 * MIB
+    assert device - free() < (128 if JETSON else 16) * MIB
     assert resident() - host < 96 * MIB
 
 

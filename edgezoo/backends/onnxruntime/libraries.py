@@ -6,8 +6,10 @@ of it is of Linux; elsewhere ONNX Runtime's own `preload_dlls` does what it can.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib.util
+import io
 import mmap
 import re
 import struct
@@ -39,7 +41,8 @@ def load(runtime: ModuleType) -> None:
     if lacking := missing(runtime):
         raise BackendError(lacking)
     if preload := getattr(runtime, "preload_dlls", None):  # from 1.21 on
-        preload()
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints what it misses, needed or not
+            preload()
 
 
 def missing(runtime: ModuleType) -> str:

@@ -24,7 +24,7 @@ import numpy.typing as npt
 
 from edgezoo.backends import Arrays, Layer, Port, Runs, _nvidia
 from edgezoo.backends.tensorrt import cuda, inspection
-from edgezoo.backends.tensorrt.logger import logger, said
+from edgezoo.backends.tensorrt.logger import logger, said, starting
 from edgezoo.errors import BackendError, RequestError, UnknownName
 
 if TYPE_CHECKING:
@@ -151,6 +151,8 @@ class TensorRtBackend:
             self._free()
 
     def _free(self) -> None:
+        with suppress(AttributeError, BackendError):  # there was none yet; it failed for good
+            self._stream.enter()
         self._held.close()
         self._engine = self._runtime = None
 
@@ -251,7 +253,8 @@ def _loaded(compiled: Compiled, device: int) -> tuple[Any, Any]:
     """The runtime, which must outlive it, and the engine, on the device."""
     trt, options = cuda.tensorrt(), compiled.record.options
     cuda.checked(cuda.runtime().cudaSetDevice(device))
-    runtime = trt.Runtime(logger())
+    with starting():
+        runtime = trt.Runtime(logger())
     if options.dla is not None:
         runtime.DLA_core = options.dla
     if options.version_compatible:

@@ -19,7 +19,7 @@ from typing import Any
 
 from edgezoo import graphs
 from edgezoo.backends.tensorrt import cuda
-from edgezoo.backends.tensorrt.logger import logger, said
+from edgezoo.backends.tensorrt.logger import logger, said, starting
 from edgezoo.backends.tensorrt.options import BuildOptions, read_options
 from edgezoo.backends.tensorrt.parser import refusals
 from edgezoo.backends.tensorrt.versions import Dialect, dialect, version_of
@@ -52,7 +52,8 @@ def build(order: Order, tell: News, stop: threading.Event) -> dict[str, Any]:
     precisions = graphs.precisions_in(data)
     says = dialect(trt.__version__, precisions, order.options)
     _check(data, trt.__version__)
-    builder = trt.Builder(logger())
+    with starting():
+        builder = trt.Builder(logger())
     network = builder.create_network(_bits(trt.NetworkDefinitionCreationFlag, says.network_flags))
     parser = trt.OnnxParser(network, logger())
     for name in says.parser_flags if hasattr(trt, "OnnxParserFlag") else ():  # 8.6.0 has none
@@ -68,9 +69,12 @@ def build(order: Order, tell: News, stop: threading.Event) -> dict[str, Any]:
     if says.pins:
         _pin(trt, network)
     config = _configured(trt, builder, network, order.options, says)
+    if order.options.dla is not None:
+        tell({"say": _share_of_dla(network, config)})
     timing = _timing(config, order.timing)
     if says.tells:
-        config.progress_monitor = _monitor(trt, tell, stop)
+        monitor = _monitor(trt, tell, stop)  # TensorRT keeps none alive
+        config.progress_monitor = monitor
     logger().errors.clear()
     engine = builder.build_serialized_network(network, config)
     if stop.is_set():
@@ -92,6 +96,8 @@ def _check(data: bytes, version: str) -> None:
 def _configured(trt: Any, builder: Any, network: Any, options: BuildOptions, says: Dialect) -> Any:
     """The builder's configuration."""
     config = builder.create_builder_config()
+    for name in says.preview_features:
+        config.set_preview_feature(getattr(trt.PreviewFeature, name), True)
     for name in says.builder_flags:
         config.set_flag(getattr(trt.BuilderFlag, name))
     config.clear_flag(trt.BuilderFlag.TF32)  # ten bits of mantissa, and on unless told otherwise: fp32 means fp32
@@ -107,6 +113,16 @@ def _configured(trt: Any, builder: Any, network: Any, options: BuildOptions, say
         config.DLA_core = options.dla
     _set_ranges(builder, network, config, options)
     return config
+
+
+def _share_of_dla(network: Any, config: Any) -> str:
+    """How much of the graph the DLA takes; what it does not, the GPU runs. BackendError where that is all."""
+    taken = sum(config.can_run_on_DLA(network.get_layer(k)) for k in range(network.num_layers))
+    if not taken:
+        raise BackendError(
+            "the DLA takes no layer of this graph; it computes in fp16 and int8 alone: try without --dla"
+        )
+    return f"{taken} of {network.num_layers} layers can run on the DLA, the GPU runs the rest"
 
 
 def _set_ranges(builder: Any, network: Any, config: Any, options: BuildOptions) -> None:
@@ -143,7 +159,8 @@ def _pin(trt: Any, network: Any) -> None:
     for k in range(network.num_layers):
         layer = network.get_layer(k)
         kinds = [layer.get_output(each).dtype for each in range(layer.num_outputs)]
-        if kinds and kinds[0] in real and layer.type not in fixed and not layer.get_output(0).is_shape_tensor:
+        shapes = [layer.get_output(0), *([layer.get_input(0)] if layer.num_inputs else [])] if kinds else []
+        if kinds and kinds[0] in real and layer.type not in fixed and not any(each.is_shape_tensor for each in shapes):
             layer.precision = kinds[0]
             for each, kind in enumerate(kinds):
                 layer.set_output_type(each, kind)

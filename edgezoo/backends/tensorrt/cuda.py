@@ -30,8 +30,9 @@ class Facts:
 
     tensorrt: str
     cuda: str
-    """The CUDA runtime that is loaded, `13.0`."""
+    """The newest that the driver speaks, `13.0`."""
     driver: str
+    """Its own version, `580.65.06`, or the release of a Jetson."""
     gpu: str
     capability: str
     """Compute capability, `8.7`."""
@@ -86,10 +87,11 @@ def facts(device: int) -> Facts:
     if device >= count:
         raise BackendError(f"asked for cuda:{device}, but there are {count} GPUs, counted from 0; try --device cuda:0")
     about = checked(cudart.cudaGetDeviceProperties(device))
+    spoken = checked(cudart.cudaDriverGetVersion())
     return Facts(
         tensorrt=version,
-        cuda=_cuda_version(checked(cudart.cudaRuntimeGetVersion())),
-        driver=_driver() or f"for CUDA {_cuda_version(checked(cudart.cudaDriverGetVersion()))}",
+        cuda=f"{spoken // 1000}.{spoken % 1000 // 10}",
+        driver=_driver() or "unknown",
         gpu=about.name.decode("utf-8", "replace").strip("\0 "),
         capability=f"{about.major}.{about.minor}",
     )
@@ -165,10 +167,6 @@ class Stream:
 
 def _bytes(shape: tuple[int, ...], dtype: str) -> int:
     return int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
-
-
-def _cuda_version(number: int) -> str:
-    return f"{number // 1000}.{number % 1000 // 10}"
 
 
 def _driver() -> str:

@@ -40,7 +40,11 @@ def read_layers(trt: Any, engine: Any, context: Any) -> list[Mapping[str, Any]]:
     """
     inspector = engine.create_engine_inspector()
     inspector.execution_context = context
-    told = json.loads(inspector.get_engine_information(trt.LayerInformationFormat.JSON)).get("Layers", [])
+    text = inspector.get_engine_information(trt.LayerInformationFormat.JSON)
+    try:
+        told = json.loads(text or "{}", strict=False).get("Layers", [])  # 8.6 joins names by control characters
+    except ValueError:
+        return []
     return [layer if isinstance(layer, dict) else {"Name": str(layer)} for layer in told]
 
 

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from edgezoo.backends import _nvidia
 from edgezoo.backends.tensorrt import cuda
+from edgezoo.errors import BackendError
 
 _MOST = 20
 
@@ -26,6 +30,17 @@ def logger() -> Any:
                 self.errors.append(" ".join(text.split()))
 
     return Logger()
+
+
+@contextmanager
+def starting() -> Iterator[None]:
+    """Around the making of a `Builder` or a `Runtime`: BackendError where CUDA does not start for TensorRT."""
+    try:
+        yield
+    except TypeError as error:  # pybind11's word for it
+        version = cuda.tensorrt().__version__
+        why = _nvidia.missing() or said()
+        raise BackendError(f"TensorRT {version} does not start: {why}; is it made for this driver's CUDA?") from error
 
 
 def said() -> str:

@@ -45,6 +45,8 @@ class BuildOptions:
             raise RequestError(f"expected hardware ampere or same, got {self.hardware_compatible!r}")
         if self.dla is not None and not 0 <= self.dla < _MOST_DLA:
             raise RequestError(f"expected a DLA core from 0 on, got {self.dla}")
+        if self.dla is not None and least != most:
+            raise RequestError(f"a DLA runs one batch size alone, got {least}:{best}:{most}; try --batch {best}")
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

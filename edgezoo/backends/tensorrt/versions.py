@@ -30,6 +30,8 @@ class Dialect:
     """Of OnnxParserFlag."""
     hardware: str
     """Of HardwareCompatibilityLevel."""
+    preview_features: tuple[str, ...]
+    """Of PreviewFeature."""
     pins: bool
     """Each layer is told its precision."""
     tells: bool
@@ -72,6 +74,8 @@ def dialect(told: str, precisions: Collection[str], options: BuildOptions) -> Di
         # A plugin's normalisation would not be found by another version; from 10 on there is none.
         parser_flags=("NATIVE_INSTANCENORM",) if options.version_compatible and version < (10, 0) else (),
         hardware=_HARDWARE[options.hardware_compatible],
+        # Several contexts of one engine may use its one range of shapes; later versions always let them.
+        preview_features=("PROFILE_SHARING_0806",) if version < (10, 0) else (),
         pins=pins,
         tells=version >= (10, 0),
     )

@@ -121,6 +121,7 @@ class _Build:
             "flags": flags,
             "lean": "VERSION_COMPATIBLE" in flags and "EXCLUDE_LEAN_RUNTIME" not in flags,
             "layers": self.header_layers,
+            "shared": NUMBERS >= (10,) or "PROFILE_SHARING_0806" in {one.name for one in config._previews},
         }
 
     def flags(self) -> list[str]:

@@ -85,6 +85,15 @@ class IBuilderConfig(Real):
         self._limits: dict[Any, int] = {}
         self._devices: dict[str, Any] = {}
         self._cache: ITimingCache | None = None
+        self._previews: set[Any] = set()
+
+    def set_preview_feature(self, feature: Any, enable: bool) -> None:
+        if not isinstance(feature, ENUMS["PreviewFeature"]):
+            raise TypeError(f"incompatible function arguments: expected a PreviewFeature, got {feature!r}")
+        (self._previews.add if enable else self._previews.discard)(feature)
+
+    def get_preview_feature(self, feature: Any) -> bool:
+        return feature in self._previews
 
     def set_flag(self, flag: Any) -> None:
         self._bits |= 1 << _flag(flag)

@@ -30,6 +30,9 @@ class IExecutionContext(Real):
     def __init__(self, engine: ICudaEngine) -> None:
         super().__init__()
         self._engine, self._profile = engine, 0
+        if not engine._header["shared"] and any(other._engine is engine for other in DEVICE.contexts):
+            self._no("create", "Profile 0 has been chosen by another IExecutionContext")
+            self._profile = -1
         self._shapes = {tensor.name: tensor._shape for tensor in engine._graph.inputs}
         self._addresses: dict[str, int] = {}
         self._ready: Any = None
@@ -56,6 +59,8 @@ class IExecutionContext(Real):
         call, asked = "setInputShape", tuple(int(size) for size in shape)
         if name not in self._shapes:
             return self._no(call, f"{name} is no input")
+        if self._profile < 0:
+            return self._no(call, "condition: mOptimizationProfile >= 0")
         least, _, most = (tuple(one) for one in self._engine.get_tensor_profile_shape(name, self._profile))
         static = self._engine._ports[name]._shape
         if len(asked) != len(static):
