@@ -29,6 +29,11 @@ def cpu_model() -> str:
     return board or (named[1].strip() if named else "") or platform.processor() or platform.machine() or "unknown"
 
 
+def on_jetson() -> bool:
+    """Whether this is an NVIDIA Jetson, whose OpenCV, CUDA and TensorRT are its system's own."""
+    return Path("/etc/nv_tegra_release").exists()
+
+
 def cores() -> int:
     """Cores that this process may run on."""
     with suppress(AttributeError, OSError):

@@ -8,6 +8,7 @@ import warnings
 from types import ModuleType
 
 from edgezoo.errors import MissingDependency
+from edgezoo.machine import on_jetson
 
 EXTRA_OF = {
     "cv2": "cpu",
@@ -22,6 +23,10 @@ EXTRA_OF = {
     "matplotlib": "train",
     "yaml": "train",
 }
+
+
+_OF_A_JETSON = ("cv2", "onnxruntime", "tensorrt", "cuda")
+"""Of these pip's would shadow what fits the board."""
 
 
 def require(module: str) -> ModuleType:
@@ -50,8 +55,11 @@ def _import(module: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name is not None and error.name.partition(".")[0] != module.partition(".")[0]:
             raise
-        extra = EXTRA_OF[module.partition(".")[0]]
-        raise MissingDependency(f'{module} is not installed; try: pip install "edgezoo[{extra}]"') from None
+        name = module.partition(".")[0]
+        cure = f'try: pip install "edgezoo[{EXTRA_OF[name]}]"'
+        if name in _OF_A_JETSON and on_jetson():
+            cure = "`edgezoo doctor` tells what this Jetson's own system has for it"
+        raise MissingDependency(f"{module} is not installed; {cure}") from None
     except ImportError as error:
         raise MissingDependency(_system_cure(module, error)) from error
 
@@ -63,4 +71,4 @@ def _system_cure(module: str, error: ImportError) -> str:
             f"OpenCV is installed but cannot load ({reason}); try: apt install libgl1 libglib2.0-0, "
             "or the build without windows: pip uninstall opencv-python && pip install opencv-python-headless"
         )
-    return f"{module} is installed but cannot load: {reason}"
+    return f"{module} is installed but cannot load: {reason}; `edgezoo doctor` tells more"

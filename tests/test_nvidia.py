@@ -12,8 +12,10 @@ from typing import Any
 
 import pytest
 
-from edgezoo.backends import _nvidia
+from edgezoo import optional
+from edgezoo.backends import _nvidia, open_backend
 from edgezoo.backends._nvidia import Driver, Turns
+from edgezoo.errors import BackendError, MissingDependency
 
 
 class Library:
@@ -213,3 +215,46 @@ def test_turns_end_with_an_error() -> None:
             raise ValueError("within")
     with turns.alone():
         pass
+
+
+@pytest.mark.parametrize(
+    ("jetson", "spoken", "told"),
+    [
+        (False, None, "try: the newest"),
+        (False, (13, 0), "try: the newest"),
+        (False, (12, 4), "try: the older"),
+        (True, (12, 6), "`edgezoo doctor` tells what this Jetson's own system has for it"),
+    ],
+)
+def test_a_package_is_the_drivers_or_the_boards(
+    plain: pytest.MonkeyPatch, jetson: bool, spoken: tuple[int, int] | None, told: str
+) -> None:
+    plain.setattr(_nvidia, "driver_cuda", lambda: spoken)
+    plain.setattr(_nvidia, "on_jetson", lambda: jetson)
+    assert _nvidia.cure("the newest", on_cuda_12="the older") == told
+
+
+@pytest.mark.parametrize("module", ["cv2", "onnxruntime", "tensorrt", "torch"])
+def test_nothing_of_pips_is_offered_that_would_shadow_a_jetsons_own(plain: pytest.MonkeyPatch, module: str) -> None:
+    plain.setattr(optional, "on_jetson", lambda: True)
+    plain.setattr(optional, "_loaded", {})
+    plain.setitem(sys.modules, module, None)
+    with pytest.raises(MissingDependency) as caught:
+        optional.require(module)
+    assert ("pip install" in str(caught.value)) == (module == "torch")
+
+
+def test_what_else_is_missing_is_told_at_once(plain: pytest.MonkeyPatch) -> None:
+    """Not only when the package is there at last."""
+    plain.setattr(_nvidia, "missing", lambda *given, **how: "there is no NVIDIA driver")
+    plain.setattr(_nvidia, "driver_cuda", lambda: None)
+    onnxruntime = pytest.importorskip("onnxruntime")
+    plain.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    with pytest.raises(
+        BackendError, match=r"has only CPU; try: .*edgezoo\[gpu\].*; besides, there is no NVIDIA driver"
+    ):
+        open_backend("onnxruntime", b"", device="cuda")
+    plain.setattr(optional, "_loaded", {})
+    plain.setitem(sys.modules, "tensorrt", None)
+    with pytest.raises(MissingDependency, match=r"^tensorrt is not installed; .*; besides, there is no NVIDIA driver$"):
+        open_backend("tensorrt", b"")

@@ -78,7 +78,9 @@ def timed(monkeypatch: pytest.MonkeyPatch, **times: float) -> list[tuple[str, st
     """In place of a race: `fp32_openvino=1.5` is 1.5 times as fast as the first, everything else is as fast."""
     raced: list[tuple[str, str]] = []
 
-    def given(engine: Engine, rivals: list[Engine], *, rounds: int, progress: Any) -> tuple[float, list[Against]]:
+    def given(
+        engine: Engine, rivals: list[Engine], *, batch: int, rounds: int, progress: Any
+    ) -> tuple[float, list[Against]]:
         found = []
         for each in rivals:
             its = times.get(f"{each.artifact.name}_{each.runs.backend}".replace("-", "_"), 1.0)
@@ -199,6 +201,7 @@ def test_auto_runs_the_fastest_and_says_so(plain: Bundle, here: Path, monkeypatc
         "backend": "onnxruntime",
         "times_fp32": 2.1,
         "against": "onnxruntime",
+        "unmeasured": [],
     }
     with edgezoo.load(bundle.folder) as engine:
         assert engine.artifact.name == "fp32"
@@ -231,6 +234,9 @@ def test_what_a_runtime_refuses_is_skipped_and_told(plain: Bundle, here: Path, m
     assert "did you mean 'spin'" in why
     store(found)
     assert fastest(bundle).precision == "fp32"
+    told = "fp32 on onnxruntime, nothing is faster of what was timed, without int8-onnxruntime"
+    assert fastest(bundle).gist == told
+    assert fastest(bundle).to_dict()["unmeasured"] == ["int8-onnxruntime"]
 
 
 def test_a_backend_that_ran_nothing(plain: Bundle, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -375,7 +381,7 @@ def test_a_runtime_that_went(plain: Bundle, monkeypatch: pytest.MonkeyPatch) -> 
         (
             {"device": "cuda"},
             RequestError,
-            "measured on cpu, asked for cuda: run edgezoo bench .* --store --device cuda$",
+            "measured on cpu, asked for cuda:0: run edgezoo bench .* --store --device cuda:0$",
         ),
         ({"backend": "openvin"}, UnknownName, "did you mean 'openvino'"),
     ],

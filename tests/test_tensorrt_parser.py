@@ -20,7 +20,7 @@ from edgezoo.reduce.int8.tensorrt import VERSIONS, emit
 BUNDLE = Path(__file__).parents[1] / "models" / "digits" / "bundle"
 EVERY = ("8.6", "10.0", "10.3", "10.13", "11.0", "11.4")
 FLOAT, HALF, BYTES = TensorProto.FLOAT, TensorProto.FLOAT16, TensorProto.UINT8
-CONVERT = "make it with: edgezoo convert --precision int8-tensorrt --tensorrt"
+CONVERT = "make it with: edgezoo convert MODEL --precision int8-tensorrt --tensorrt"
 
 
 def told(model: onnx.ModelProto, version: str) -> list[str]:
@@ -200,7 +200,7 @@ def test_what_is_refused(build: Callable[[Int8, str], str], version: str, line: 
     ("opset", "version", "line"),
     [
         (17, "8.6", ""),
-        (18, "8.6", "the graph: opset 18; TensorRT 8.6 reads up to 17; export or convert it to that"),
+        (18, "8.6", "the graph: opset 18; TensorRT 8.6 reads up to 17; convert the model again"),
         (20, "10.5", ""),
         (21, "10.5.0", "the graph: opset 21; TensorRT 10.5 reads up to 20"),
         (22, "10.6", ""),

@@ -15,7 +15,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
@@ -79,7 +78,17 @@ def driver_cuda() -> tuple[int, int] | None:
 
 
 def on_jetson() -> bool:
-    return Path("/etc/nv_tegra_release").exists()
+    from edgezoo.machine import on_jetson  # not at the top: whoever asks the driver has no edgezoo
+
+    return on_jetson()
+
+
+def cure(otherwise: str, *, on_cuda_12: str = "") -> str:
+    """What to do where a package for GPUs is missing: what a desktop does, but for an older driver, or on a Jetson."""
+    if on_jetson():
+        return "`edgezoo doctor` tells what this Jetson's own system has for it"
+    spoken = driver_cuda()
+    return f"try: {on_cuda_12 if on_cuda_12 and spoken is not None and spoken < (13, 0) else otherwise}"
 
 
 class Turns:

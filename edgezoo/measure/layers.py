@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from edgezoo import graphs
-from edgezoo.backends import Layer
+from edgezoo.backends import Layer, runs_on
 from edgezoo.bundle import Artifact, Bundle
 from edgezoo.engine import Engine
 from edgezoo.errors import NotCompiled
 from edgezoo.machine import OtherLoad, machine
 from edgezoo.measure.bench import CLIP
 from edgezoo.measure.player import BareEngine
-from edgezoo.measure.race import Against, race
+from edgezoo.measure.race import Against, race, shared_batch, takes, unlike
 
 _FLOATS = ("fp32", "fp16", "bf16", "fp64")
 _SLOW_KERNELS = 0.25
@@ -151,9 +151,6 @@ def profile_layers(
 
         engine = engine_of(bundle, precision)
         artifacts = engine.bundle.manifest.artifacts
-        batch = engine.batches[0]
-        load = OtherLoad()
-        layers = engine.layers(BareEngine(engine, batch, CLIP).array, runs=runs)
         here = [each for each in artifacts if each.target in ("", backend) and each.name != engine.artifact.name]
         run_ms, against, rivals, left_out = None, list[Against](), list[Engine](), list[str]()
         for each in here if compare else ():
@@ -161,9 +158,16 @@ def profile_layers(
                 rivals.append(engine_of(engine.bundle, each.name))
             except NotCompiled as error:
                 left_out.append(str(error))
+        batch = shared_batch(engine, rivals)
+        left_out += [unlike(rival, batch) for rival in rivals if not takes(rival, batch)]
+        rivals = [rival for rival in rivals if takes(rival, batch)]
+        load = OtherLoad()
+        layers = engine.layers(BareEngine(engine, batch, CLIP).array, runs=runs)
         if rivals:
-            run_ms, against = race(engine, rivals, rounds=rounds, progress=progress)
-        elsewhere = [each for each in artifacts if each.target not in ("", backend)]
+            run_ms, against = race(engine, rivals, batch=batch, rounds=rounds, progress=progress)
+        kind = engine.runs.device.partition(":")[0]
+        others = [each for each in artifacts if each.target not in ("", backend)]
+        elsewhere = [each for each in others if runs_on(each.target, kind)]
         return LayerProfile(
             layers=tuple(layers),
             run_ms=run_ms,

@@ -48,20 +48,41 @@ class Against:
         return {name: value if name == "name" else round(value, 4) for name, value in asdict(self).items()}
 
 
+def takes(engine: Engine, batch: int) -> bool:
+    """Whether one run takes a batch of that size."""
+    least, most = engine.batches
+    return least <= batch <= (most or batch)
+
+
+def shared_batch(engine: Engine, rivals: Sequence[Engine]) -> int:
+    """The batch size at which most rivals can be held against `engine`, the smallest of these."""
+    sizes = sorted({each.batches[0] for each in (engine, *rivals) if takes(engine, each.batches[0])})
+    return max(sizes, key=lambda size: sum(takes(rival, size) for rival in rivals))
+
+
+def unlike(rival: Engine, batch: int) -> str:
+    """Why it is not held against the others at that batch size, and what helps."""
+    least, most = rival.batches
+    size = str(least) if least == most else f"{least} to {most}"
+    how = f"edgezoo compile {rival.bundle.called} --precision {rival.artifact.name} --batch {batch}"
+    return f"{rival.artifact.name} takes batches of {size}, the others were timed at {batch}: {how}"
+
+
 def race(
     engine: Engine,
     rivals: Sequence[Engine],
     *,
+    batch: int | None = None,
     rounds: int = 9,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> tuple[float, list[Against]]:
     """What a run of `engine` takes in ms, and how it does against each: block by block, AB BA AB ….
 
-    Raises RequestError, BackendError.
+    All must take a batch of that size (None: of the one that they share). Raises RequestError, BackendError.
     """
     if rounds < 1:
         raise RequestError(f"expected 1 round or more, got {rounds}")
-    batch = max(each.batches[0] for each in (engine, *rivals))
+    batch = shared_batch(engine, rivals) if batch is None else batch
     runners = [BareEngine(each, batch, CLIP) for each in (engine, *rivals)]
     for runner in runners:
         runner.block(_BLOCK_S / 4)

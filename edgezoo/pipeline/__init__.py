@@ -65,7 +65,10 @@ class Pipeline:
                 raise RequestError(f"expected {name} within 0..{LONGEST_MS:.0f} ms, got {value}")
         largest = engine.batches[1]
         if largest is not None and batch > largest:
-            raise RequestError(f"expected a batch of at most {largest}, which this graph was made for, got {batch}")
+            raise RequestError(
+                f"expected a batch of at most {largest}, which this graph was made for, got {batch}; "
+                "another needs `edgezoo convert --batch`, or `edgezoo compile --batch` on TensorRT"
+            )
         given: list[Source | str] = (
             [sources] if isinstance(sources, str) or not isinstance(sources, Sequence) else [*sources]
         )

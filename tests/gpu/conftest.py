@@ -26,7 +26,7 @@ from gpu.memory import device_free
 
 DEVICE = os.environ.get("EDGEZOO_GPU_DEVICE", "cuda")
 FAKES = Path(__file__).parents[1] / "fakes"
-RUNS = int(os.environ.get("EDGEZOO_GPU_RUNS", "10000"))
+RUNS = int(os.environ.get("EDGEZOO_GPU_RUNS", "10000" if must("cuda") or must("tensorrt") else "500"))
 RANGE = (1, 2, 8 if RUNS >= 1000 else 3)  # batch sizes that TensorRT's engines are built for
 ARTIFACTS = ("fp32", "fp16", "int8-tensorrt")
 

@@ -23,6 +23,8 @@ from edgezoo.tasks import task
 from gpu.conftest import RANGE, RUNS, Figures, Way
 from gpu.memory import resident
 
+pytestmark = pytest.mark.gpu
+
 MIB = 1 << 20
 JETSON = _nvidia.on_jetson()
 """Its GPU has no memory of its own: what is free there, others take and give back meanwhile."""

@@ -63,11 +63,11 @@ def open_session(
     Raises BackendError, also where the provider that was asked for would not be the one that runs.
     """
     provider, choices = _provider(how)
-    if provider not in runtime.get_available_providers():
-        raise BackendError(
-            f"asked for {how.device}, but this onnxruntime has only {', '.join(runtime.get_available_providers())}; "
-            'try: pip uninstall onnxruntime && pip install "edgezoo[gpu]"'
-        )
+    if provider not in (there := runtime.get_available_providers()):
+        names = ", ".join(name.removesuffix("ExecutionProvider") for name in there)
+        cure = _nvidia.cure('pip uninstall onnxruntime && pip install "edgezoo[gpu]"')
+        besides = f"; besides, {lacking}" if (lacking := _nvidia.missing()) else ""
+        raise BackendError(f"asked for {how.device}, but this onnxruntime has only {names}; {cure}{besides}")
     if replayed:
         choices["enable_cuda_graph"] = "1"
     if how.gpu is not None:

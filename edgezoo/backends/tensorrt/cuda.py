@@ -54,7 +54,7 @@ def tensorrt() -> ModuleType:
     try:
         module = require("tensorrt")
     except MissingDependency as error:
-        raise MissingDependency(_with_driver(str(error))) from error
+        raise _lacking("tensorrt", "tensorrt-cu12", error) from error
     if not hasattr(module, "Runtime"):
         raise MissingDependency(
             "tensorrt is installed, but not its libraries; try: pip install --force-reinstall tensorrt"
@@ -71,7 +71,7 @@ def runtime() -> ModuleType:
         try:
             return require("cuda.cudart")  # before 12.6
         except MissingDependency:
-            raise MissingDependency(_with_driver(str(error))) from error
+            raise _lacking("cuda-python", '"cuda-python==12.*"', error) from error
 
 
 def facts(device: int) -> Facts:
@@ -179,6 +179,11 @@ def _driver() -> str:
     return ""
 
 
-def _with_driver(told: str) -> str:
+def _lacking(package: str, on_cuda_12: str, error: MissingDependency) -> MissingDependency:
+    """Which package is missing or broken, how it is had here, and what else is missing."""
+    found = str(error)
+    if not isinstance(error.__cause__, ImportError):  # it is not there at all
+        cure = _nvidia.cure('pip install "edgezoo[tensorrt]"', on_cuda_12=f"pip install {on_cuda_12}")
+        found = f"{package} is not installed; {cure}"
     missing = _nvidia.missing()
-    return f"{told}; besides, {missing}" if missing else told
+    return MissingDependency(f"{found}; besides, {missing}" if missing else found)

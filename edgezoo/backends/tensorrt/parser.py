@@ -174,9 +174,9 @@ def _called(node: Node) -> str:
 def _whole(net: _Net) -> Iterator[_Finding]:
     stated = max((entry.version for entry in net.model.opset_import if entry.domain in ("", "ai.onnx")), default=0)
     if stated > net.release.opset:
-        cure = "export or convert it to that"
+        cure = "convert the model again, which writes 17 where it can"
         if any(node.op_type in _QUANTISERS for node in net.nodes):
-            cure = f"make it with: edgezoo convert --precision int8-tensorrt --tensorrt {_oldest(net.version)}"
+            cure = f"make it with: edgezoo convert MODEL --precision int8-tensorrt --tensorrt {_oldest(net.version)}"
         yield _Finding("the graph", f"opset {stated}; {net.name} reads up to {net.release.opset}; {cure}")
     elif stated < 9 <= net.version[0]:
         yield _Finding("the graph", f"opset {stated}; {net.name} reads 9 and newer; convert it to that")
@@ -263,7 +263,7 @@ def _quantisers(net: _Net) -> Iterator[_Finding]:
         ends = [*node.input, "", ""]
         kind, zero = net.kind(ends[1]), ends[2]
         if kind and kind not in scales:
-            cure = f"make it with: edgezoo convert --precision int8-tensorrt --tensorrt {_oldest(net.version)}"
+            cure = f"make it with: edgezoo convert MODEL --precision int8-tensorrt --tensorrt {_oldest(net.version)}"
             why = f"its scale is {kind}, and {net.name} reads {', '.join(sorted(scales))}; {cure}"
             yield _Finding(_called(node), why)
         if ends[1] not in net.fixed:

@@ -14,8 +14,8 @@ from edgezoo.bundle import Artifact, Bundle
 from edgezoo.engine import Engine
 from edgezoo.errors import BackendError, MissingDependency, RequestError
 from edgezoo.machine import OtherLoad
-from edgezoo.measure.race import block_s, race
-from edgezoo.measure.speeds.stored import Skipped, Speed, Speeds, hardware, identity_of, installed, now
+from edgezoo.measure.race import block_s, race, shared_batch, takes, unlike
+from edgezoo.measure.speeds.stored import Skipped, Speed, Speeds, hardware, identity_of, installed, now, numbered
 
 Candidate = tuple[str, Artifact]
 """A backend, and what it may run."""
@@ -59,14 +59,21 @@ def measure(
 ) -> Speeds:
     """Time all candidates, block by block in turns, for about 15 s; one that its runtime refuses is skipped.
 
+    `cuda` is `cuda:0`.
+
     Raises MissingDependency where no runtime is installed, and what fp32 raises where it runs on none.
     """
+    device = numbered(device)
     with ExitStack() as stack:
         engines, skipped, seconds = _opened(bundle, stack, device=device, threads=threads)
         least, most = _ROUNDS
         rounds = max(least, min(most, int(_SECONDS / seconds))) if rounds is None else rounds
         load = OtherLoad()
-        ms, against = race(engines[0], engines[1:], rounds=rounds, progress=progress)
+        batch = shared_batch(engines[0], engines[1:])
+        for engine in [each for each in engines if not takes(each, batch)]:
+            engines.remove(engine)
+            skipped.append(_skipped(engine.runs.backend, engine.artifact, unlike(engine, batch)))
+        ms, against = race(engines[0], engines[1:], batch=batch, rounds=rounds, progress=progress)
         others = load.share()
         first = _speed(engines[0], ms, (1.0, 1.0, 1.0))
         rest = [
@@ -141,13 +148,16 @@ def _opened(
             seconds += block_s(time.perf_counter() - began)
         except (BackendError, RequestError, MissingDependency) as error:
             refused.append(error)
-            identity, why = identity_of(artifact), " ".join(str(error).split())
-            skipped.append(Skipped(backend=backend, artifact=artifact.name, identity=identity, why=why))
+            skipped.append(_skipped(backend, artifact, " ".join(str(error).split())))
             continue
         engines.append(engine)
     if not engines or engines[0].artifact.precision != "fp32":
         raise refused[0] if refused else MissingDependency('no runtime is installed; try: pip install "edgezoo[cpu]"')
     return engines, skipped, seconds
+
+
+def _skipped(backend: str, artifact: Artifact, why: str) -> Skipped:
+    return Skipped(backend=backend, artifact=artifact.name, identity=identity_of(artifact), why=why)
 
 
 def _speed(engine: Engine, ms: float, times: tuple[float, float, float]) -> Speed:

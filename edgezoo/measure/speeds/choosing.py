@@ -25,6 +25,7 @@ from edgezoo.measure.speeds.stored import (
     identity_of,
     installed,
     kept,
+    numbered,
 )
 from edgezoo.optional import require
 
@@ -38,6 +39,8 @@ class Choice:
     """The backend whose fp32 it was held against."""
     measured: str
     """The day."""
+    unmeasured: tuple[str, ...] = ()
+    """What was not timed beside it: its runtime refused it, as one that was not compiled."""
 
     @property
     def backend(self) -> str:
@@ -55,13 +58,15 @@ class Choice:
             "times_fp32": round(self.speed.times, 3),
             "against": self.against,
             "measured": self.measured,
+            "unmeasured": list(self.unmeasured),
         }
 
     @property
     def gist(self) -> str:
         itself = (self.precision, self.backend) == ("fp32", self.against)
         gain = "nothing is faster" if itself else f"{self.speed.times:.2f} times fp32 on {self.against}"
-        return f"{self.precision} on {self.backend}, {gain}"
+        rest = f" of what was timed, without {', '.join(self.unmeasured)}" if self.unmeasured else ""
+        return f"{self.precision} on {self.backend}, {gain}{rest}"
 
     def __str__(self) -> str:
         return f"auto: {self.gist} here (measured {self.measured})"
@@ -73,6 +78,7 @@ def fastest(bundle: Bundle, *, backend: str | None = None, device: str = "cpu", 
     Raises RequestError, which says what is missing or has changed and the command that measures it; UnknownName and
     MissingDependency for a backend that is not here.
     """
+    device = numbered(device)
     wanted = _wanted(bundle, backend, device)
     here, versions = hardware(device), installed()
     ours = [speeds for speeds in kept() if speeds.model == bundle.manifest.name]
@@ -116,7 +122,7 @@ def told() -> list[tuple[str, str, str]]:
         if void := changed(speeds.versions, versions):
             rows.append((name, f"void{how}: {void}", command(speeds.called, speeds.device, speeds.threads)))
         else:
-            choice = Choice(speed=choose(speeds.speeds), against=speeds.against, measured=speeds.day)
+            choice = _choice(speeds, speeds.speeds)
             rows.append((name, f"{choice.gist}{how}, measured {speeds.age}", ""))
     return rows
 
@@ -162,4 +168,9 @@ def _chosen(speeds: Speeds, wanted: Sequence[Candidate]) -> Choice:
         raise RequestError(
             f"{speeds.model}: nothing of it ran on {refused.backend} when it was measured: {refused.why}"
         )
-    return Choice(speed=choose(timed), against=speeds.against, measured=speeds.day)
+    return _choice(speeds, timed)
+
+
+def _choice(speeds: Speeds, timed: Sequence[Speed]) -> Choice:
+    unmeasured = tuple(dict.fromkeys(each.artifact for each in speeds.skipped))
+    return Choice(speed=choose(timed), against=speeds.against, measured=speeds.day, unmeasured=unmeasured)

@@ -117,6 +117,11 @@ def identity_of(artifact: Artifact) -> str:
     return digest_of({"sha256": artifact.sha256, "options": dict(artifact.options)})
 
 
+def numbered(device: str) -> str:
+    """`cuda` with its number, so that one GPU is one device."""
+    return f"{device}:0" if device == "cuda" else device
+
+
 def now() -> str:
     """The time as `Speeds.measured` has it."""
     return time.strftime(_WHEN, time.gmtime())
