@@ -39,7 +39,7 @@ def compile(
 
     `precision` as `Engine` takes it (None: fp16, or fp32 where there is none), `batch` one size or least, best and most
     (None: 1, or the bundle's own), the rest as `BuildOptions` has it. `engine`: a file that TensorRT built elsewhere,
-    to keep instead of building; its code runs here, hence `trust`.
+    to try and to keep instead of building; its code runs here, hence `trust`.
 
     Raises MissingDependency and BackendError where TensorRT, its driver or its GPU is not here, before anything is
     fetched; RequestError, what `find_bundle` raises, and BackendError where it cannot be built or kept.
@@ -62,7 +62,17 @@ def compile(
     )
     graph, called, name = bundle.read_graph(artifact), bundle.called, artifact.name
     if engine is not None:
-        return take_over(Path(engine), graph, called=called, artifact=name, here=here, options=options, trust=trust)
+        return take_over(
+            Path(engine),
+            graph,
+            called=called,
+            artifact=name,
+            here=here,
+            device=index,
+            options=options,
+            trust=trust,
+            tell=progress,
+        )
     return compile_graph(graph, called=called, artifact=name, here=here, device=index, options=options, tell=progress)
 
 
@@ -87,7 +97,9 @@ def _batch(bundle: Bundle, asked: int | BatchRange | None) -> BatchRange:
     if asked is None:
         asked = fixed or 1
     batch = (asked, asked, asked) if isinstance(asked, int) else asked
-    if fixed is not None and set(batch) != {fixed}:
+    if not isinstance(batch, tuple) or len(batch) != 3:
+        raise RequestError(f"expected one batch size, or (least, best, most), got {asked!r:.40}")
+    if fixed is not None and batch != (fixed, fixed, fixed):
         raise RequestError(
             f"{bundle.manifest.name}: takes batches of {fixed} alone; leave out --batch, or convert it again with "
             "--batch dynamic"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -14,7 +15,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from faked import FAKES, faked
+from fake_modules import FAKES, faked
+from rich.console import Console
 
 import edgezoo
 from edgezoo.backends.tensorrt import engines
@@ -122,7 +124,7 @@ def test_as_json(call: Callable[..., Said], folder: Path) -> None:
     assert told["why"] == "this graph was not compiled on this machine yet"
     assert told["record"]["options"]["batch"] == [2, 2, 2]
     assert told["record"]["facts"]["gpu"] == "NVIDIA Fake RTX"
-    assert Path(told["engine"]).stat().st_size == told["record"]["bytes"]
+    assert Path(told["compiled"]).stat().st_size == told["record"]["bytes"]
     assert json.loads(call(folder, "--json", "--batch", 2).out)["built"] is False
 
 
@@ -145,14 +147,16 @@ def test_options_reach_the_builder(call: Callable[..., Said], folder: Path, cach
         (["--optimization", "9"], "expected optimization 0 to 5, got 9"),
         (["--workspace", "0"], "expected 1 MiB of workspace or more, got 0"),
         (["--hardware-compatible=all"], "expected ampere or same, got 'all'"),
-        (["--dla", "0"], "asked for DLA core 0, but this device has 0"),
+        (["--dla", "0"], "asked for DLA core 0, but this device has none: leave out --dla"),
         (["--device", "cpu"], "tensorrt: expected device cuda or cuda:N, got 'cpu'"),
         (["--device", "cuda:1"], "asked for cuda:1, but there"),
         (["--precision", "int8"], "no artifact of precision 'int8' for tensorrt; there is: fp32"),
         (["--trust"], "expected --engine FILE with --trust"),
         (["--engine", "x", "--batch", "2"], "an engine that is built already has its own batch; leave out --batch"),
         (["--engine", "x"], "x: refused: an engine is native code"),
-        (["--check", "7"], "no TensorRT version is called '7'"),
+        (["--check", "7"], "expected --check 8.6, 10.x or 11.x, got 7"),
+        (["--check", "10.3", "9"], "expected --check 8.6, 10.x or 11.x, got 10.3 9"),
+        (["--engine", "/", "--trust"], "/: expected an engine that trtexec or TensorRT wrote, got a folder"),
     ],
 )
 def test_what_cannot_be_asked_for(
@@ -170,7 +174,13 @@ def test_what_cannot_be_asked_for(
     [
         ("parse", "TensorRT 11.4.0.106 does not read"),
         ("memory", "try --workspace with less than the GPU has free, a smaller --batch"),
+        ("build", "Could not find any implementation for node {ForeignNode["),
+        (
+            "build",
+            "; end what else runs on the GPU, for its kernels may need more memory than is free; or try another --p",
+        ),
         ("crash", "the builder was killed by signal 6 (SIGABRT)"),
+        ("crash", "; TensorRT itself crashed: try another --precision or --optimization, or another version of it"),
     ],
 )
 def test_a_build_that_fails_is_one_line(
@@ -227,13 +237,45 @@ def test_check_needs_no_gpu(call: Callable[..., Said], folder: Path) -> None:
 
 
 def test_an_engine_from_elsewhere(call: Callable[..., Said], folder: Path, cache: Path, tmp_path: Path) -> None:
-    built = json.loads(call(folder, "--json").out)["engine"]
     file = tmp_path / "from_trtexec.plan"
-    file.write_bytes(Path(built).read_bytes())
+    file.write_bytes(Path(json.loads(call(folder, "--json").out)["compiled"]).read_bytes())
     said = call(folder, "--engine", file, "--trust", "--precision", "fp32")
+    assert said.err == ""
     assert said.out.splitlines()[0].startswith(f"✓ {folder.name} fp32, batch its own  taken over, not built here")
     assert said.out.splitlines()[-1] == f"  next: edgezoo verify {folder} --backend tensorrt --precision fp32"
     assert len(builds(cache)) == 1
+    assert json.loads(call(folder, "--engine", file, "--trust", "--json").out)["built"] is False
+
+
+def test_an_engine_that_is_none_displaces_nothing(
+    call: Callable[..., Said], folder: Path, cache: Path, tmp_path: Path
+) -> None:
+    before = json.loads(call(folder, "--json").out)["compiled"]
+    file = tmp_path / "junk.plan"
+    file.write_bytes(b"junk")
+    said = call(folder, "--engine", file, "--trust")
+    assert (said.code, said.out) == (2, "")
+    assert said.err.startswith(f"edgezoo: {file}: TensorRT 11.4.0.106 does not take it: ")
+    assert [str(entry.path) for entry in engines.entries()] == [before]
+    assert left_over(cache) == []
+
+
+def test_an_int8_engine_as_fp32(call: Callable[..., Said], tmp_path: Path) -> None:
+    file = tmp_path / "int8.plan"
+    file.write_bytes(Path(json.loads(call("digits", "--precision", "int8", "--json").out)["compiled"]).read_bytes())
+    said = call("digits", "--precision", "fp32", "--engine", file, "--trust")
+    assert (said.code, said.err.count("\n")) == (0, 1)
+    assert re.match(
+        "the engine computes in .*int8.*, and the artifact is fp32: its answers may be further off", said.err
+    )
+
+
+def test_what_it_is_for_is_wrapped_between_words(
+    call: Callable[..., Said], folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(show, "out", Console(width=50))
+    lines = call(folder).out.splitlines()
+    assert lines[1:3] == ["  for TensorRT 11.4.0.106, CUDA 13.1, driver", "  unknown, NVIDIA Fake RTX (8.9)"]
 
 
 def test_what_is_meant_where_nothing_is_named(bundle_of: BundleOf) -> None:
@@ -254,9 +296,22 @@ def test_from_python(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert compiled.built
         assert len(compiled.read()) == compiled.record.bytes
         assert edgezoo.compile(str(folder), batch=(2, 2, 2)).path == compiled.path
-        for wrong, kind in (({"batch": 0}, RequestError), ({"dla": 3}, BackendError)):
-            with pytest.raises(kind):
-                edgezoo.compile(folder, **wrong)
+        wrong: tuple[dict[str, Any], ...] = (
+            {"batch": 0},
+            {"batch": (1, 2)},
+            {"batch": (1, "2", 3)},
+            {"batch": "4"},
+            {"batch": 4.5},
+            {"batch": True},
+            {"optimization": "3"},
+            {"workspace_mb": 1.5},
+            {"device": 0},
+        )
+        for given in wrong:
+            with pytest.raises(RequestError, match=r"expected .*, got "):
+                edgezoo.compile(folder, **given)
+        with pytest.raises(BackendError):
+            edgezoo.compile(folder, dla=3)
     shares = [each.share for each in told if each.share is not None]
     assert shares == sorted(shares)
     assert any(0.1 < share < 0.9 for share in shares)
@@ -268,9 +323,21 @@ def test_a_tensorrt_that_tells_nothing_goes_by_earlier_builds(folder: Path, monk
     with faked(monkeypatch, FAKE_TENSORRT="8.6.2", FAKE_TENSORRT_SECONDS="0.5"):
         edgezoo.compile(folder, progress=told.append)
         assert {each.share for each in told} == {None}
+        assert "building the engine" in {each.text for each in told}
         told.clear()
         edgezoo.compile(folder, optimization=1, progress=told.append)
     assert any(each.left_s is not None for each in told)
+
+
+@pytest.mark.parametrize("bar", [show.building, show.stages])
+def test_a_bar_leaves_room_for_what_a_terminal_shows_of_ctrl_c(bar: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It writes two letters where the cursor stands: on a full line they begin another, and the bar stays there."""
+    screen = io.StringIO()
+    monkeypatch.setattr(show, "err", Console(file=screen, force_terminal=True, width=60, legacy_windows=False))
+    with bar() as tell:
+        tell(Told(text="comparing kernels " * 9, share=0.4)) if bar is show.building else tell("reading " * 9, 1, 3)
+    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen.getvalue()).replace("\r", "\n").split("\n")
+    assert max(map(len, lines)) == 58
 
 
 def test_without_a_terminal_a_line_now_and_then(

@@ -1,6 +1,6 @@
 """Compiled engines as they are kept: for which machine one is, what is refused, and that nothing half-built is loaded.
 
-The builder is one of the tests' own (`builder.py`), a process that does what its graph says.
+The builder is one of the tests' own (`fake_builder.py`), a process that does what its graph says.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import signal
 import stat
 import threading
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -66,7 +67,7 @@ def build(content: bytes = b"{}", here: Facts = HERE, **more: Any) -> Compiled:
     """Compile what `graph` made; `more`: builder options, `called`, `artifact` and `tell`."""
     given = {name: more.pop(name) for name in ("called", "artifact", "tell") if name in more}
     asked = {"called": "net", "artifact": "fp16", **given}
-    return compile_graph(content, here=here, options=BuildOptions(**more), builder="builder", **asked)
+    return compile_graph(content, here=here, options=BuildOptions(**more), builder="fake_builder", **asked)
 
 
 def builds(cache: Path) -> list[dict[str, Any]]:
@@ -333,7 +334,9 @@ def short_key(cache: Path) -> None:
 def test_what_this_cache_did_not_build_just_so_is_refused(harm: Any, why: str, cache: Path) -> None:
     path = build().path
     harm(cache)
-    assert refusal() == f"refused: {path} {why}, and an engine is native code"
+    assert refusal() == (
+        f"{path} is gone" if harm is no_engine else f"refused: {path} {why}, and an engine is native code"
+    )
     again = build()
     assert (again.built, again.why) == (True, f"the one that was kept {why}")
     assert find(sha256(b"{}"), HERE).read() == b"ENGINE"
@@ -362,16 +365,45 @@ def test_a_cache_of_another_user_is_refused_whole(cache: Path, monkeypatch: pyte
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", "{}", '{"record": {}}', '{"record": {"called": 7}, "seal": 1}', "\xff" * 9, "[" * 20000]
 )
-def test_a_record_that_cannot_be_read_is_none(text: str, cache: Path) -> None:
+def test_a_record_that_cannot_be_read_is_named(text: str, cache: Path) -> None:
     build()
     (about,) = cache.glob("*.json")
     about.write_text(text, "latin-1")
-    assert refusal() == NEVER
+    assert refusal() == f"{NEVER}, or its record is one that cannot be read: {about}"
     (entry,) = engines.entries()
     assert entry.record is None
     assert entry.trouble == "has a record that cannot be read"
-    assert build().built
-    assert len(engines.entries()) == 1
+    assert build(batch=(2, 2, 2)).why == f"{NEVER}, or its record is one that cannot be read: {about}"
+    rebuilt = build()
+    assert (rebuilt.built, rebuilt.why) == (True, f"the record of the one that was kept cannot be read: {about}")
+    assert len(engines.entries()) == 2
+
+
+def test_an_engine_without_a_record_is_not_named(cache: Path) -> None:
+    """What is left where one is killed between the two is nothing that anybody could read."""
+    build()
+    (about,) = cache.glob("*.json")
+    about.unlink()
+    assert refusal() == build().why == NEVER
+
+
+def test_a_refusal_says_how_it_was_compiled(cache: Path, tmp_path: Path) -> None:
+    file = tmp_path / "net.plan"
+    file.write_bytes(b"THEIRS")
+    options = BuildOptions(version_compatible=True)
+    for harm, how in ((no_engine, "--batch 1:2:4"), (open_record, "--batch 1:2:4")):
+        build(batch=(1, 2, 4))
+        harm(cache)
+        with pytest.raises(NotCompiled) as caught:
+            find(sha256(b"{}"), HERE).read()
+        assert caught.value.how == how
+    engines.clear(engines.entries())
+    take_over(
+        file, b"{}", called="net", artifact="fp16", here=HERE, options=options, trust=True, builder="fake_builder"
+    )
+    with pytest.raises(NotCompiled) as caught:
+        find(sha256(b"{}"), replace(HERE, driver="1"))
+    assert caught.value.how == "--version-compatible --engine FILE --trust"
 
 
 def test_a_record_of_another_time(cache: Path) -> None:
@@ -381,7 +413,7 @@ def test_a_record_of_another_time(cache: Path) -> None:
         told = json.loads(about.read_text())
         told["record"].update(change)
         about.write_text(json.dumps(told))
-        assert refusal() == NEVER
+        assert refusal() == f"{NEVER}, or its record is one that cannot be read: {about}"
 
 
 # Builders that end otherwise.
@@ -394,13 +426,16 @@ def test_a_record_of_another_time(cache: Path) -> None:
         (
             {"end": signal.SIGKILL},
             BackendError,
-            "by signal 9 (SIGKILL, as the system does where memory runs out); it printed nothing",
+            "by signal 9 (SIGKILL, as the system does where memory runs out); it printed nothing; end what else runs, "
+            "or give the machine swap space",
         ),
         (
             {"end": signal.SIGABRT, "noise": "one\nfree():  invalid pointer"},
             BackendError,
-            "the builder was killed by signal 6 (SIGABRT); its last words: free(): invalid pointer",
+            "the builder was killed by signal 6 (SIGABRT); its last words: free(): invalid pointer; TensorRT itself "
+            "crashed: try another --precision or --optimization, or another version of it",
         ),
+        ({"end": signal.SIGTERM}, BackendError, "the builder was killed by signal 15 (SIGTERM); it printed nothing"),
         ({"end": -3}, BackendError, "the builder ended with 3 and said nothing; it printed nothing"),
         ({"last": "gibberish"}, BackendError, "the builder ended with 0 and said nothing; it printed nothing"),
         ({"mute": True}, BackendError, "the builder fell silent; it printed nothing"),
@@ -412,14 +447,14 @@ def test_a_record_of_another_time(cache: Path) -> None:
         (
             {"last": {"error": "[Errno 28] No space left on device: '/x'", "kind": "OSError"}},
             BackendError,
-            "No space left on device; make room with `edgezoo cache clear`, or point EDGEZOO_CACHE elsewhere",
+            "No space left on device; make room with `edgezoo cache clear engines` or point EDGEZOO_CACHE elsewhere",
         ),
     ],
 )
 def test_a_builder_that_fails_is_one_line(
     told: dict[str, Any], kind: type[EdgezooError], says: str, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("edgezoo.backends.tensorrt.compiling._PATIENCE_S", 0.5)
+    monkeypatch.setattr("edgezoo.backends.tensorrt.child._PATIENCE_S", 0.5)
     with pytest.raises(kind) as caught:
         build(graph(**told))
     assert str(caught.value).endswith(says)
@@ -432,14 +467,18 @@ def test_a_builder_that_fails_is_one_line(
 @pytest.mark.skipif(os.name != "posix", reason="needs signals")
 @pytest.mark.parametrize("deaf", [False, True])
 def test_who_is_interrupted_stops_the_builder(deaf: bool, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("edgezoo.backends.tensorrt.compiling._PATIENCE_S", 0.5)
+    monkeypatch.setattr("edgezoo.backends.tensorrt.child._PATIENCE_S", 0.5)
+
+    said: list[str] = []
 
     def interrupt(told: Told) -> None:
-        if builds(cache):
+        said.append(told.text)
+        if builds(cache) and told.text != "stopping":
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         build(graph(seconds=30, deaf=deaf), tell=interrupt)
+    assert said[-1] == "stopping"
     assert not alive(builds(cache)[0]["pid"])
     assert left_over(cache) == []
     assert engines.entries() == []
@@ -496,7 +535,11 @@ def test_who_waits_for_one_that_fails_builds_itself(cache: Path, tmp_path: Path)
 
 def test_a_full_disk(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     build()
-    for number, says in ((errno.ENOSPC, "edgezoo cache clear"), (errno.EACCES, "chown"), (errno.EIO, "error; point")):
+    for number, says in (
+        (errno.ENOSPC, "edgezoo cache clear engines"),
+        (errno.EACCES, "chown"),
+        (errno.EIO, "error; point"),
+    ):
 
         def fail(handle: int, number: int = number) -> None:
             raise OSError(number, os.strerror(number))
@@ -511,7 +554,7 @@ def test_a_full_disk(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_cache_that_cannot_be_written_to_is_told_before_the_build(cache: Path, tmp_path: Path) -> None:
     (tmp_path / "cache").write_text("a file")
-    with pytest.raises(BackendError, match=r"could not keep compiled engines in .*; point EDGEZOO_CACHE elsewhere"):
+    with pytest.raises(BackendError, match=r"engines: cannot be looked into: .*; point EDGEZOO_CACHE elsewhere"):
         build()
     (tmp_path / "cache").unlink()
     (tmp_path / "cache").mkdir()
@@ -520,6 +563,24 @@ def test_a_cache_that_cannot_be_written_to_is_told_before_the_build(cache: Path,
     with pytest.raises(BackendError, match="expected a folder of your own for compiled engines, but it is no folder"):
         build()
     assert builds(cache) == []
+
+
+def read_only(*given: Any, **more: Any) -> None:
+    raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+
+def test_what_is_kept_is_used_where_nothing_can_be_written(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ones, fours = build(), build(batch=(4, 4, 4))
+    for name in ("mkdir", "utime", "chmod", "replace"):
+        monkeypatch.setattr(os, name, read_only)
+    assert build(batch=(4, 4, 4)) == replace(fours, built=False, why="")
+    again = build()
+    assert (again.path, again.built) == (ones.path, False)
+    (word,) = again.warnings
+    assert word == "the cache cannot be written to: the one that was asked for last, batch 4, is run"
+    with pytest.raises(BackendError, match=r"could not keep compiled engines in .*: Read-only file system; point EDGE"):
+        build(batch=(2, 2, 2))
+    assert len(builds(cache)) == 2
 
 
 # Timing caches.
@@ -570,33 +631,84 @@ def test_how_long_it_took_before(cache: Path) -> None:
 # Engines that were built elsewhere.
 
 
-def test_an_engine_from_elsewhere_is_kept_only_where_it_is_trusted(cache: Path, tmp_path: Path) -> None:
-    def take(path: Path, *, trust: bool = True) -> Compiled:
-        options = BuildOptions(version_compatible=True)
-        return take_over(path, b"{}", called="net", artifact="fp16", here=HERE, options=options, trust=trust)
+@pytest.fixture
+def take(tmp_path: Path) -> Callable[..., Compiled]:
+    """Takes over a file, which it writes with these bytes; `told`: what the builder does when it tries it."""
 
-    file = tmp_path / "net.plan"
-    file.write_bytes(b"THEIRS")
+    def take_it(content: bytes = b"THEIRS", *, file: Path | None = None, trust: bool = True, **told: Any) -> Compiled:
+        if file is None:
+            file = tmp_path / "net.plan"
+            file.write_bytes(content)
+        options = BuildOptions(version_compatible=True)
+        given = {"called": "net", "artifact": "fp16", "here": HERE, "options": options, "trust": trust}
+        return take_over(file, graph(tried=told) if told else b"{}", builder="fake_builder", **given)  # type: ignore[arg-type]
+
+    return take_it
+
+
+def test_an_engine_from_elsewhere_is_kept_only_where_it_is_trusted(cache: Path, take: Callable[..., Compiled]) -> None:
     built = build()
     with pytest.raises(RequestError, match=r"net\.plan: refused: an engine is native code.*add --trust$"):
-        take(file, trust=False)
+        take(trust=False)
     assert find(sha256(b"{}"), HERE).path == built.path
-    taken = take(file)
+    taken = take()
     assert (taken.record.taken, taken.record.batch, taken.record.options.version_compatible) == (True, "its own", True)
+    assert (taken.built, taken.record.layers) == (False, 7)
     assert find(sha256(b"{}"), HERE).read() == b"THEIRS"
-    file.write_bytes(b"OTHERS")
-    take(file)
+    take(b"OTHERS")
     assert find(sha256(b"{}"), replace(HERE, tensorrt="10.4.0")).read() == b"OTHERS"
     assert find(sha256(b"{}"), HERE).read() == b"OTHERS"
     assert not build().built
     assert find(sha256(b"{}"), HERE).read() == b"ENGINE"
     assert build(batch=(2, 2, 2)).why == "batch was 1, asked for 2"
-    for content, says in ((b"{}", "an ONNX file"), (b"", "nothing")):
-        file.write_bytes(content)
-        with pytest.raises(RequestError, match=f"expected an engine that trtexec or TensorRT wrote, got {says}"):
-            take(file)
-    with pytest.raises(RequestError, match="got no such file"):
-        take(tmp_path / "none")
-    with pytest.raises(RequestError, match="got no such file"):
-        take(tmp_path)
     assert left_over(cache) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs devices")
+@pytest.mark.parametrize(
+    ("file", "got"),
+    [
+        ("/etc", "a folder"),
+        ("/dev/zero", "a device or a pipe"),
+        ("/nowhere/net.plan", "no such file"),
+        ("/etc/passwd/net.plan", "a file that cannot be read: Not a directory"),
+        (b"", "an empty file"),
+        (b"{}", "the artifact itself"),
+    ],
+)
+def test_what_is_no_engine_is_told(file: str | bytes, got: str, cache: Path, take: Callable[..., Compiled]) -> None:
+    given = {"content": file} if isinstance(file, bytes) else {"file": Path(file)}
+    with pytest.raises(RequestError, match=f"expected an engine that trtexec or TensorRT wrote, got {got}$"):
+        take(**given)
+    assert not cache.exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs signals")
+@pytest.mark.parametrize(
+    ("told", "kind", "says"),
+    [
+        ({"last": {"error": "not this one", "kind": "RequestError"}}, RequestError, "net.plan: not this one"),
+        ({"last": {"error": "no room", "kind": "BackendError"}}, BackendError, "net.plan: no room"),
+        (
+            {"end": signal.SIGSEGV},
+            BackendError,
+            "net.plan: the builder was killed by signal 11 (SIGSEGV); it printed nothing; it may be damaged, or built "
+            "for another GPU or TensorRT",
+        ),
+    ],
+)
+def test_an_engine_that_does_not_run_here_replaces_nothing(
+    told: dict[str, Any], kind: type[EdgezooError], says: str, cache: Path, take: Callable[..., Compiled]
+) -> None:
+    content = graph(tried=told)
+    before = build(content)
+    with pytest.raises(kind) as caught:
+        take(**told)
+    assert str(caught.value).endswith(says)
+    assert find(sha256(content), HERE).path == before.path
+    assert len(engines.entries()) == 1
+    assert left_over(cache) == []
+
+
+def test_what_is_said_of_an_engine_from_elsewhere(take: Callable[..., Compiled]) -> None:
+    assert take(news=[{"say": "it computes in int8"}]).warnings == ("it computes in int8",)

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
-from faked import faked
-from faking import Device, ok, pinned
+from fake_modules import faked
+from fake_parts import Device, ok, pinned
 
 
 @pytest.fixture(autouse=True)

@@ -7,6 +7,7 @@ What the fakes prove, and what they cannot, stands in `tests/fakes`; that their 
 from __future__ import annotations
 
 import gc
+import hashlib
 import json
 import re
 import threading
@@ -14,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +23,15 @@ import graphs
 import numpy as np
 import onnx
 import pytest
-from faked import faked
+from fake_modules import faked
 from onnx import TensorProto, helper
 
 import edgezoo
 from edgezoo.backends import Backend, Port, layers, open_backend
-from edgezoo.backends.tensorrt import cuda
-from edgezoo.backends.tensorrt.building import Order, build
+from edgezoo.backends.tensorrt import cuda, engines, private
+from edgezoo.backends.tensorrt.building import Order, _failure, build
+from edgezoo.backends.tensorrt.fitting import Record
+from edgezoo.backends.tensorrt.logger import logger
 from edgezoo.backends.tensorrt.options import BuildOptions
 from edgezoo.bundle import Bundle
 from edgezoo.engine import Engine
@@ -83,15 +87,16 @@ def opened(fake: Any, squares: Bundle, tmp_path: Path) -> Callable[..., Any]:
 
 def compile_here(bundle: Bundle, folder: Path, batch: Any = 1, device: str = "cuda") -> None:
     """As `edgezoo compile` does, but in this process: a second each is too long for so many."""
-    order = Order(
-        graph=bundle.folder / bundle.artifact().file,
-        into=folder / "engine",
-        timing=folder / "timing",
-        device=cuda.index_of(device),
-        options=BuildOptions(batch=batch if isinstance(batch, tuple) else (batch, batch, batch)),
-    )
-    build(order, lambda news: None, threading.Event())
-    edgezoo.compile(bundle, precision="fp32", device=device, engine=folder / "engine", trust=True)
+    options = BuildOptions(batch=batch if isinstance(batch, tuple) else (batch, batch, batch))
+    artifact, index = bundle.artifact(), cuda.index_of(device)
+    private.enter()
+    with private.workshop("0" * 16) as shop:
+        paths = {"graph": bundle.folder / artifact.file, "into": shop / "into", "timing": folder / "timing"}
+        order = Order(model=bundle.called, device=index, options=options, **paths)
+        build(order, lambda news: None, threading.Event())
+        sha256, here = hashlib.sha256(bundle.read_graph(artifact)).hexdigest(), cuda.facts(index)
+        record = Record(called=bundle.called, artifact=artifact.name, graph_sha256=sha256, options=options, facts=here)
+        engines.ask(engines.keep(order.into, record, shop))
 
 
 def images(n: int) -> dict[str, Any]:
@@ -292,6 +297,7 @@ def test_a_dla_that_takes_nothing_is_not_told_as_one(
 ) -> None:
     news: list[dict[str, Any]] = []
     order = Order(
+        model="squares",
         graph=squares.folder / squares.artifact().file,
         into=tmp_path / "into",
         timing=tmp_path / "timing",
@@ -306,6 +312,23 @@ def test_a_dla_that_takes_nothing_is_not_told_as_one(
         monkeypatch.setattr(cuda.tensorrt().IBuilderConfig, "can_run_on_DLA", lambda config, layer: False)
         with pytest.raises(BackendError, match=r"the DLA takes no layer of this graph; .* try without --dla"):
             build(order, news.append, threading.Event())
+        with pytest.raises(BackendError, match="asked for DLA core 2, but there are 2, counted from 0: try --dla 0"):
+            build(replace(order, options=BuildOptions(dla=2)), news.append, threading.Event())
+
+
+@pytest.mark.parametrize(
+    ("options", "errors", "told"),
+    [
+        ({}, ["a", "b"], "b; try another --precision or --optimization"),
+        ({}, ["No implementation of x", "b"], "No implementation of x; end what else runs on the GPU, for its kernels"),
+        ({"workspace_mb": 1}, ["no implementation"], "no implementation; leave out --workspace, for its kernels may"),
+        ({"dla": 0}, ["no implementation"], "no implementation; end what else .*; or try .*, or leave out --dla$"),
+        ({}, ["OutOfMemory", "b"], "OutOfMemory; try --workspace with less than the GPU has free, a smaller --batch"),
+    ],
+)
+def test_a_build_that_fails_says_what_helps(fake: Any, options: dict[str, Any], errors: list[str], told: str) -> None:
+    logger().errors.extend(errors)
+    assert re.match(f"TensorRT 11.4 could not build the engine: {told}", _failure("11.4", BuildOptions(**options)))
 
 
 @pytest.mark.parametrize(
@@ -313,7 +336,7 @@ def test_a_dla_that_takes_nothing_is_not_told_as_one(
     [
         ({"device": "cpu"}, RequestError, "expected device cuda or cuda:N, got 'cpu'"),
         ({"device": "cuda:x"}, RequestError, "got 'cuda:x'"),
-        ({"device": "cuda:7"}, BackendError, "asked for cuda:7, but there are 1 GPUs"),
+        ({"device": "cuda:7"}, BackendError, "asked for cuda:7, but there is one GPU, counted from 0"),
         ({"options": {"cuda_grahp": True}}, UnknownName, "no option of tensorrt is called 'cuda_grahp'"),
         ({"options": {"cuda_graph": 1}}, RequestError, "cuda_graph as true or false, got 1"),
         ({}, NotCompiled, "was not compiled on this machine yet"),
@@ -421,7 +444,10 @@ def test_a_graph_that_does_not_parse(fake: Any, tmp_path: Path, bundle_of: Bundl
     node = helper.make_node("UnknownThing", ["x"], ["y"], name="the/culprit")
     graph = helper.make_graph([node], "bad", ports[:1], ports[1:])
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
-    with pytest.raises(BackendError, match=r"does not read UnknownThing the/culprit: .*`edgezoo compile --check 11.4`"):
+    with pytest.raises(
+        BackendError,
+        match=r"does not read UnknownThing the/culprit: .*`edgezoo compile bad --precision fp32 --check 11.4`",
+    ):
         compile_graph(
             model.SerializeToString(), called="bad", artifact="fp32", here=cuda.facts(0), options=BuildOptions()
         )
@@ -432,9 +458,8 @@ def test_the_oldest_is_not_given_what_it_reads_wrongly(fake: Any, squares: Bundl
     model = onnx.load(squares.folder / squares.artifact().file)
     model.opset_import[0].version = 18
     onnx.save(model, tmp_path / "newer.onnx")
-    order = Order(
-        graph=tmp_path / "newer.onnx", into=tmp_path / "into", timing=tmp_path / "t", device=0, options=BuildOptions()
-    )
+    paths = {"graph": tmp_path / "newer.onnx", "into": tmp_path / "into", "timing": tmp_path / "t"}
+    order = Order(model="newer", device=0, options=BuildOptions(), **paths)
     with pytest.raises(BackendError, match=r"TensorRT 8\.6\.2 does not read the graph: opset 18; .* up to 17"):
         build(order, lambda news: None, threading.Event())
 

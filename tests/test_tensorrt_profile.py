@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from faked import faked
+from fake_modules import faked
 from lowered import lowered, small_card
 
 import edgezoo

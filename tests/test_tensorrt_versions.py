@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -107,6 +108,14 @@ def test_no_batch_range(text: str) -> None:
         ({"batch": (0, 1, 1)}, "batch range of 1 <= least <= best <= most, got 0:1:1"),
         ({"batch": (4, 1, 8)}, "got 4:1:8"),
         ({"batch": (1, 9, 8)}, "got 1:9:8"),
+        ({"batch": (1, 2)}, "three whole numbers, got (1, 2)"),
+        ({"batch": [1, 1, 1]}, "three whole numbers, got [1, 1, 1]"),
+        ({"batch": (1, 1.0, 1)}, "three whole numbers, got (1, 1.0, 1)"),
+        ({"optimization": "3"}, "optimization as a whole number, got '3'"),
+        ({"optimization": None}, "optimization as a whole number, got None"),
+        ({"workspace_mb": 1.5}, "workspace_mb as a whole number, got 1.5"),
+        ({"dla": True}, "dla as a whole number, got True"),
+        ({"version_compatible": 1}, "version_compatible as true or false, got 1"),
         ({"workspace_mb": 0}, "1 MiB of workspace or more, got 0"),
         ({"optimization": 6}, "optimization 0 to 5, got 6"),
         ({"optimization": -1}, "optimization 0 to 5, got -1"),
@@ -116,7 +125,7 @@ def test_no_batch_range(text: str) -> None:
     ],
 )
 def test_options_out_of_range(given: dict[str, Any], raises: str) -> None:
-    with pytest.raises(RequestError, match=raises):
+    with pytest.raises(RequestError, match=re.escape(raises)):
         BuildOptions(**given)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgezoo.cli import options, show
-from edgezoo.errors import RequestError
+from edgezoo.errors import RequestError, UnknownName
 
 if TYPE_CHECKING:
     from edgezoo.backends.tensorrt.engines import Compiled
@@ -49,7 +49,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--dla", metavar="N", type=int, help="on this deep learning accelerator of a Jetson, as it can")
     group = parser.add_argument_group("instead of building")
     group.add_argument(
-        "--engine", metavar="FILE", type=Path, help="keep this one, which trtexec built on such a machine"
+        "--engine", metavar="FILE", type=Path, help="try and keep this one, which trtexec built on such a machine"
     )
     group.add_argument("--trust", action="store_true", help="run it: an engine is native code, and may do what you may")
     group.add_argument(
@@ -111,7 +111,7 @@ def _compiled(args: argparse.Namespace) -> Compiled:
 
 
 def _to_dict(found: Compiled) -> dict[str, Any]:
-    told = {"engine": str(found.path), "built": found.built, "why": found.why, "warnings": list(found.warnings)}
+    told = {"compiled": str(found.path), "built": found.built, "why": found.why, "warnings": list(found.warnings)}
     return {**told, "record": found.record.to_dict()}
 
 
@@ -131,7 +131,7 @@ def _tell(found: Compiled, *, chosen: bool) -> None:
     name = f"[bold]{show.plain(record.name)}[/], batch {show.plain(record.batch)}"
     show.out.print(f"[green]✓[/] {name}  {show.plain(how)}; {show.size(record.bytes)}", soft_wrap=True)
     runs_on = f"TensorRT {facts.tensorrt}, CUDA {facts.cuda}, driver {facts.driver}, {facts.gpu} ({facts.capability})"
-    show.out.print(f"  [dim]for {show.plain(runs_on)}", soft_wrap=True)
+    show.indented(f"  [dim]for {show.plain(runs_on)}")
     if chosen:
         show.out.print(
             f"  [dim]{record.artifact} was meant, as none was named: --precision names another", soft_wrap=True
@@ -149,14 +149,29 @@ def _check(args: argparse.Namespace) -> int:
     bundle = options.found_bundle(args)
     artifact = artifact_of(bundle, args.precision)
     graph = bundle.read_graph(artifact)
-    refused = {version: refusals(graph, version) for version in args.check}
-    said = {version: notes(graph, version) for version in args.check}
+    try:
+        refused = {version: refusals(graph, version) for version in args.check}
+        said = {version: notes(graph, version) for version in args.check}
+    except UnknownName:
+        raise RequestError(f"expected --check {_checkable()}, got {shlex.join(args.check)}") from None
     if args.json:
         show.print_json({"artifact": artifact.name, "refused": refused, "notes": said})
         return int(any(refused.values()))
     for version, lines in refused.items():
         _tell_checked(f"{bundle.manifest.name} {artifact.name}", version, lines, said[version])
     return int(any(refused.values()))
+
+
+def _checkable() -> str:
+    """`8.6, 10.x or 11.x`: a major version that is known from its beginning on is known whole."""
+    from edgezoo.backends.tensorrt.parser import known
+
+    first: dict[str, str] = {}
+    for version in known():
+        major, _, minor = version.partition(".")
+        first.setdefault(major, f"{major}.x" if minor == "0" else version)
+    *names, last = first.values()
+    return f"{', '.join(names)} or {last}"
 
 
 def _tell_checked(name: str, version: str, refused: list[str], notes: list[str]) -> None:

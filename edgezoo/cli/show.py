@@ -6,14 +6,16 @@ import json
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, RenderableType
+from rich.constrain import Constrain
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
 out = Console(highlight=False, emoji=False)
 err = Console(stderr=True, highlight=False, emoji=False)
 _BUSY = 0.1
+_ANY_WIDTH = 10_000
+_CTRL_C = 2  # columns that the terminal writes where the cursor stands
 _SILENCE_S = 30.0
 _UNSEEN = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")  # control, and turned around
 
@@ -62,6 +66,18 @@ def table(*columns: str, right: tuple[str, ...] = (), title: str | None = None) 
     for column in columns:
         made.add_column(column, justify="right" if column in right else "left", overflow="fold")
     return made
+
+
+def fits(made: Table) -> bool:
+    """Whether the terminal is wide enough for the table to break no word."""
+    return Measurement.get(out, out.options.update_width(_ANY_WIDTH), made).maximum <= out.width
+
+
+def indented(text: str) -> None:
+    """Print it; where it is longer than a line, it goes on further in."""
+    for number, line in enumerate(Text.from_markup(text).wrap(out, max(1, out.width - 2))):
+        line.rstrip()
+        out.print("  " * bool(number), line, sep="", no_wrap=True, overflow="ignore", crop=False)
 
 
 def plain(text: object) -> str:
@@ -164,7 +180,7 @@ def stages() -> Iterator[Stage]:
 
     The text comes behind the bar, so that nothing moves when another begins.
     """
-    with Progress(
+    with _Line(
         SpinnerColumn(),
         BarColumn(bar_width=24),
         TextColumn("{task.fields[counted]:>9}"),
@@ -196,7 +212,7 @@ def building() -> Iterator[Callable[[Told], None]]:
 
     What must not be missed stays above it. Where there is no terminal, a line now and then says that work goes on.
     """
-    with Progress(
+    with _Line(
         SpinnerColumn(),
         BarColumn(bar_width=20),
         TextColumn("{task.fields[told]}", table_column=Column(width=15)),
@@ -229,6 +245,14 @@ def building() -> Iterator[Callable[[Told], None]]:
 def _clock(seconds: float) -> str:
     """`1:05`."""
     return f"{int(seconds) // 60}:{int(seconds) % 60:02}"
+
+
+class _Line(Progress):
+    """A bar as wide as the terminal, but for the `^C` that this writes: on a line that is full, it would begin another,
+    and the bar would not find its own again."""
+
+    def get_renderables(self) -> Iterable[RenderableType]:
+        yield Constrain(self.make_tasks_table(self.tasks), max(1, err.width - _CTRL_C))
 
 
 class _Since(ProgressColumn):

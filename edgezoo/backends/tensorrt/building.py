@@ -3,6 +3,7 @@
 A process of its own can be stopped at any time, in every version of TensorRT; what kills it kills nobody else, and its
 memory on the device is free when it ends. One line of JSON on stdin says what to build (`Order`); news come as lines of
 JSON on stdout, the last one `done` or `error`. When stdin closes, whoever ordered has gone, and so does the build.
+An engine that was built elsewhere is tried here, too (`checking.py`).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from typing import Any
 
 from edgezoo import graphs
 from edgezoo.backends.tensorrt import cuda
+from edgezoo.backends.tensorrt.checking import check
 from edgezoo.backends.tensorrt.logger import logger, said, starting
 from edgezoo.backends.tensorrt.options import BuildOptions, read_options
 from edgezoo.backends.tensorrt.parser import refusals
@@ -33,12 +35,17 @@ _PATIENCE_S = 4.0  # from being asked to stop until it is ended
 class Order:
     """What is to be built, and where to."""
 
+    model: str
+    """What a command names bundle and artifact, `digits --precision fp32`."""
     graph: Path
     into: Path
+    """For the engine's bytes."""
     timing: Path
     """The timing cache to begin with, where there is one; the new one stands beside it, `.new` behind its name."""
     device: int
     options: BuildOptions
+    check: bool = False
+    """Build nothing: try the engine that is there."""
 
 
 def build(order: Order, tell: News, stop: threading.Event) -> dict[str, Any]:
@@ -60,7 +67,7 @@ def build(order: Order, tell: News, stop: threading.Event) -> dict[str, Any]:
         parser.set_flag(getattr(trt.OnnxParserFlag, name))
     tell({"start": "reading the graph", "parent": None, "steps": 1})
     if not parser.parse(data):
-        raise BackendError(_refusal(parser, data, trt.__version__))
+        raise BackendError(_refusal(parser, data, trt.__version__, order.model))
     if not network.num_outputs:  # what is no graph at all is read as an empty one
         raise BackendError(
             f"TensorRT {trt.__version__} found no output in the graph; `edgezoo verify` tells if it is whole"
@@ -75,12 +82,14 @@ def build(order: Order, tell: News, stop: threading.Event) -> dict[str, Any]:
     if says.tells:
         monitor = _monitor(trt, tell, stop)  # TensorRT keeps none alive
         config.progress_monitor = monitor
+    else:
+        tell({"start": "building engine", "parent": None, "steps": 1})
     logger().errors.clear()
     engine = builder.build_serialized_network(network, config)
     if stop.is_set():
         raise BackendError("the build was stopped")
     if engine is None:
-        raise BackendError(_failure(trt.__version__))
+        raise BackendError(_failure(trt.__version__, order.options))
     order.into.write_bytes(memoryview(engine))
     order.timing.with_name(order.timing.name + ".new").write_bytes(memoryview(timing.serialize()))
     return {"layers": network.num_layers}
@@ -108,7 +117,11 @@ def _configured(trt: Any, builder: Any, network: Any, options: BuildOptions, say
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, options.workspace_mb << 20)
     if options.dla is not None:
         if options.dla >= builder.num_DLA_cores:
-            raise BackendError(f"asked for DLA core {options.dla}, but this device has {builder.num_DLA_cores}")
+            count = builder.num_DLA_cores
+            cure = (
+                f"there are {count}, counted from 0: try --dla 0" if count else "this device has none: leave out --dla"
+            )
+            raise BackendError(f"asked for DLA core {options.dla}, but {cure}")
         config.default_device_type = trt.DeviceType.DLA
         config.DLA_core = options.dla
     _set_ranges(builder, network, config, options)
@@ -186,7 +199,7 @@ def _monitor(trt: Any, tell: News, stop: threading.Event) -> Any:
     return Monitor()
 
 
-def _refusal(parser: Any, data: bytes, version: str) -> str:
+def _refusal(parser: Any, data: bytes, version: str, model: str) -> str:
     """The parser's first error as a line that names the node, and what to do."""
     errors = [parser.get_error(k) for k in range(parser.num_errors)]
     if not errors:
@@ -200,15 +213,27 @@ def _refusal(parser: Any, data: bytes, version: str) -> str:
     why = " ".join(first.desc().split())[:200]
     check = ".".join(version.split(".")[:2])
     return (
-        f"TensorRT {version} does not read {where}: {why}{more}; `edgezoo compile --check {check}` tells all that it "
-        "does not read, and what to do"
+        f"TensorRT {version} does not read {where}: {why}{more}; `edgezoo compile {model} --check {check}` tells "
+        "all that it does not read, and what to do"
     )
 
 
-def _failure(version: str) -> str:
-    memory = any("memory" in text.lower() for text in logger().errors)
-    cure = "try --workspace with less than the GPU has free, a smaller --batch, or end what else runs on it"
-    return f"TensorRT {version} could not build the engine: {said()}" + (f"; {cure}" if memory else "")
+def _failure(version: str, options: BuildOptions) -> str:
+    """The error that says most, for the last one often says that there was one, and what helps."""
+    room = "end what else runs on the GPU, for its kernels may need more memory than is free"
+    if options.workspace_mb is not None:
+        room = "leave out --workspace, for its kernels may need more"
+    told = f"TensorRT {version} could not build the engine"
+    for word, cure in (
+        (
+            "implementation",
+            f"{room}; or try another --precision" + (", or leave out --dla" * (options.dla is not None)),
+        ),
+        ("memory", "try --workspace with less than the GPU has free, a smaller --batch, or end what else runs on it"),
+    ):
+        if found := [text for text in logger().errors if word in text.lower()]:
+            return f"{told}: {found[-1][:300]}; {cure}"
+    return f"{told}: {said()}; try another --precision or --optimization"
 
 
 def _bits(flags: Any, names: tuple[str, ...]) -> int:
@@ -229,11 +254,11 @@ def main() -> int:
 
     stop = threading.Event()
     told = json.loads(sys.stdin.readline())
-    paths = {name: Path(told[name]) for name in ("graph", "into", "timing")}
+    paths = {name: Path(told.pop(name)) for name in ("graph", "into", "timing")}
     threading.Thread(target=_watch, args=(stop,), daemon=True).start()
     try:
-        order = Order(**paths, device=told["device"], options=read_options(told["options"]))
-        tell({"done": build(order, tell, stop)})
+        order = Order(**told | paths | {"options": read_options(told["options"])})
+        tell({"done": check(order, tell) if order.check else build(order, tell, stop)})
     except (EdgezooError, OSError) as error:
         tell({"error": " ".join(str(error).split()), "kind": type(error).__name__})
         return 1

@@ -43,7 +43,7 @@ class Facts:
 
 def index_of(device: str) -> int:
     """The GPU's number. Raises RequestError."""
-    found = re.fullmatch(DEVICE, device)
+    found = re.fullmatch(DEVICE, device) if isinstance(device, str) else None
     if found is None or device == "cpu":
         raise RequestError(f"tensorrt: expected device cuda or cuda:N, got {device!r}")
     return int(found[1] or 0)
@@ -85,7 +85,8 @@ def facts(device: int) -> Facts:
     if not count:
         raise BackendError(f"TensorRT {version} needs an NVIDIA GPU: {_nvidia.missing() or why}")
     if device >= count:
-        raise BackendError(f"asked for cuda:{device}, but there are {count} GPUs, counted from 0; try --device cuda:0")
+        there = "is one GPU" if count == 1 else f"are {count} GPUs"
+        raise BackendError(f"asked for cuda:{device}, but there {there}, counted from 0; try --device cuda:0")
     about = checked(cudart.cudaGetDeviceProperties(device))
     spoken = checked(cudart.cudaDriverGetVersion())
     return Facts(

@@ -24,7 +24,7 @@ from edgezoo.backends.tensorrt import private
 from edgezoo.backends.tensorrt.cuda import Facts
 from edgezoo.backends.tensorrt.fitting import NEVER, WHEN, Record, changes, key_of, other_options
 from edgezoo.backends.tensorrt.options import BuildOptions
-from edgezoo.backends.tensorrt.private import Refused
+from edgezoo.backends.tensorrt.private import Refused, Unread
 from edgezoo.errors import NotCompiled
 from edgezoo.weights import sha256_of
 
@@ -52,7 +52,7 @@ class Compiled:
         try:
             return _read_engine(self.path, self.record)
         except Refused as error:
-            raise _refusal(self.path, error) from None
+            raise _refusal(self.path, self.record, error) from None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -69,6 +69,16 @@ class Entry:
     asked_ns: int
     """When `edgezoo compile` was last asked for it."""
 
+    @property
+    def about(self) -> Path:
+        """Of its record."""
+        return self.path.with_suffix(".json")
+
+    @property
+    def unreadable(self) -> bool:
+        """There is a record, and nobody can tell what it says."""
+        return self.record is None and os.path.lexists(self.about)
+
     def unfit(self, here: Facts) -> str:
         """Why it is not for this machine; empty where it is."""
         if self.trouble or self.record is None:
@@ -81,26 +91,29 @@ def find(graph_sha256: str, here: Facts) -> Compiled:
 
     Raises NotCompiled, which says what has changed since the nearest one was built.
     """
-    found: list[tuple[list[str], BuildOptions]] = []
-    for entry in entries():
+    found: list[tuple[list[str], Record]] = []
+    there = entries()
+    for entry in there:
         if (record := entry.record) is None or record.graph_sha256 != graph_sha256:
             continue
         if differs := changes(record, here):
-            found.append((differs, record.options))
+            found.append((differs, record))
         elif entry.trouble:
-            raise _refusal(entry.path, entry.trouble)
+            raise _refusal(entry.path, record, Refused(entry.trouble))
         else:
             return Compiled(record=record, path=entry.path)
     if not found:
-        raise NotCompiled(NEVER)
-    differs, options = min(found, key=lambda each: len(each[0]))
-    raise NotCompiled("; ".join(differs), how=options.command())
+        raise NotCompiled(_never(there))
+    differs, nearest = min(found, key=lambda each: len(each[0]))
+    raise NotCompiled("; ".join(differs), how=nearest.how)
 
 
 def lookup(graph_sha256: str, here: Facts, options: BuildOptions) -> tuple[Compiled | None, str]:
     """The engine that is just that, its bytes checked; or None, and what is wrong with the one that is kept."""
     key, trouble = key_of(graph_sha256, here, options), ""
     for entry in entries():
+        if entry.unreadable and entry.path.stem.endswith(f"-{key}"):
+            trouble = f"the record of the one that was kept cannot be read: {entry.about}"
         if entry.record is None or entry.record.key != key or changes(entry.record, here):
             continue
         try:
@@ -116,7 +129,8 @@ def lookup(graph_sha256: str, here: Facts, options: BuildOptions) -> tuple[Compi
 def why(graph_sha256: str, here: Facts, options: BuildOptions, *, called: str, artifact: str) -> str:
     """All in which the nearest one that is kept differs from what is asked for."""
     found: list[list[str]] = []
-    for entry in entries():
+    there = entries()
+    for entry in there:
         if (record := entry.record) is None:
             continue
         same = record.graph_sha256 == graph_sha256
@@ -124,7 +138,7 @@ def why(graph_sha256: str, here: Facts, options: BuildOptions, *, called: str, a
             file = [] if same else ["the artifact's file changed"]
             found.append([*file, *changes(record, here), *other_options(record, options)])
     found.sort(key=len)  # of two of one length, what was asked for last stays first
-    return "; ".join(found[0]) if found else NEVER
+    return "; ".join(found[0]) if found else _never(there)
 
 
 def seconds_before(graph_sha256: str, options: BuildOptions) -> float | None:
@@ -224,8 +238,17 @@ def _read_engine(path: Path, record: Record) -> bytes:
     return data
 
 
-def _refusal(path: Path, trouble: object) -> NotCompiled:
-    return NotCompiled(f"refused: {path} {trouble}, and an engine is native code")
+def _refusal(path: Path, record: Record, trouble: Refused) -> NotCompiled:
+    if isinstance(trouble, Unread):
+        return NotCompiled(f"{path} {trouble}", how=record.how)
+    return NotCompiled(f"refused: {path} {trouble}, and an engine is native code", how=record.how)
+
+
+def _never(there: Iterable[Entry]) -> str:
+    """That it was not compiled yet, as far as anybody can tell."""
+    unreadable = [str(entry.about) for entry in there if entry.unreadable]
+    more = f" and {len(unreadable) - 1} more" if len(unreadable) > 1 else ""
+    return f"{NEVER}, or its record is one that cannot be read: {unreadable[0]}{more}" if unreadable else NEVER
 
 
 def _remove(engine: Path) -> None:

@@ -61,6 +61,11 @@ class Record:
         return key_of(self.graph_sha256, self.facts, self.options, taken=self.taken)
 
     @property
+    def how(self) -> str:
+        """The options that it was compiled with, as `edgezoo compile` takes them."""
+        return " ".join(filter(None, (self.options.command(), "--engine FILE --trust" if self.taken else "")))
+
+    @property
     def batch(self) -> str:
         return "its own" if self.taken else batch_text(self.options.batch)
 

@@ -34,6 +34,14 @@ class BuildOptions:
     """The deep learning accelerator (of a Jetson) that runs what it can; the GPU runs the rest."""
 
     def __post_init__(self) -> None:
+        if not isinstance(self.batch, tuple) or len(self.batch) != 3 or not all(map(_is_whole, self.batch)):
+            raise RequestError(f"expected a batch range of three whole numbers, got {self.batch!r:.40}")
+        for name in ("workspace_mb", "optimization", "dla"):
+            value = getattr(self, name)
+            if not (_is_whole(value) or (value is None and name != "optimization")):
+                raise RequestError(f"expected {name} as a whole number, got {value!r:.40}")
+        if not isinstance(self.version_compatible, bool):
+            raise RequestError(f"expected version_compatible as true or false, got {self.version_compatible!r:.40}")
         least, best, most = self.batch
         if not 1 <= least <= best <= most:
             raise RequestError(f"expected a batch range of 1 <= least <= best <= most, got {least}:{best}:{most}")
@@ -42,7 +50,7 @@ class BuildOptions:
         if not 0 <= self.optimization <= 5:
             raise RequestError(f"expected optimization 0 to 5, got {self.optimization}")
         if self.hardware_compatible not in get_args(Hardware):
-            raise RequestError(f"expected hardware ampere or same, got {self.hardware_compatible!r}")
+            raise RequestError(f"expected hardware ampere or same, got {self.hardware_compatible!r:.40}")
         if self.dla is not None and not 0 <= self.dla < _MOST_DLA:
             raise RequestError(f"expected a DLA core from 0 on, got {self.dla}")
         if self.dla is not None and least != most:
@@ -73,6 +81,10 @@ class BuildOptions:
 def read_options(told: Mapping[str, Any]) -> BuildOptions:
     """What `to_dict` told, also after it went through JSON. Raises RequestError, TypeError."""
     return BuildOptions(**{**told, "batch": tuple(told["batch"])})
+
+
+def _is_whole(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
 
 
 def batch_range(text: str) -> BatchRange:

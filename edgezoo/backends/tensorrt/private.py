@@ -18,6 +18,7 @@ import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Literal
 
 from filelock import FileLock, Timeout
 
@@ -36,12 +37,16 @@ class Refused(Exception):
     """What is wrong with a file, to be read behind its name: `belongs to another user`."""
 
 
+class Unread(Refused):
+    """The file is not there, or does not open."""
+
+
 def folder() -> Path:
     return cache_folder() / "engines"
 
 
 @contextmanager
-def keeping() -> Iterator[None]:
+def keeping(verb: Literal["keep", "remove"] = "keep") -> Iterator[None]:
     """BackendError with the cure where the folder, or a file of it, cannot be written or entered."""
     try:
         yield
@@ -49,14 +54,13 @@ def keeping() -> Iterator[None]:
         raise
     except OSError as error:
         cures = {
-            (errno.ENOSPC, errno.EDQUOT): "make room with `edgezoo cache clear`, or ",
-            (errno.EACCES, errno.EPERM): f"chown -R $USER {cache_folder()}, or ",
+            (errno.ENOSPC, errno.EDQUOT): "make room with `edgezoo cache clear engines`",
+            (errno.EACCES, errno.EPERM): f"chown -R $USER {cache_folder()}",
         }
-        cure = next((cure for codes, cure in cures.items() if error.errno in codes), "")
-        raise BackendError(
-            f"could not keep compiled engines in {folder()}: {error.strerror or error}; {cure}point EDGEZOO_CACHE "
-            "elsewhere"
-        ) from None
+        found = [cure for codes, cure in cures.items() if error.errno in codes]
+        cure = " or ".join([*found, *(["point EDGEZOO_CACHE elsewhere"] if verb == "keep" else [])])
+        told = f"could not {verb} compiled engines in {folder()}: {error.strerror or error}"
+        raise BackendError(f"{told}; {cure}" if cure else told) from None
 
 
 def enter() -> Path:
@@ -103,9 +107,11 @@ def look(path: Path, *, most: int) -> tuple[bytes, str]:
     try:
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0))
     except FileNotFoundError:
-        raise Refused("is gone") from None
+        raise Unread("is gone") from None
     except OSError as error:
-        raise Refused("is a link" if error.errno == errno.ELOOP else f"cannot be read: {error.strerror}") from None
+        if error.errno == errno.ELOOP:
+            raise Refused("is a link") from None
+        raise Unread(f"cannot be read: {error.strerror}") from None
     with os.fdopen(handle, "rb") as file:
         found = os.fstat(handle)
         if not stat.S_ISREG(found.st_mode):

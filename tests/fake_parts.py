@@ -1,4 +1,4 @@
-"""What the tests of the fakes are made of: small graphs, builds told what to do, and both ends of a copy."""
+"""Parts that the tests of the fakes are made of: small graphs, builds told what to do, and both ends of a copy."""
 
 from __future__ import annotations
 
