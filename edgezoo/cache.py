@@ -13,7 +13,7 @@ import shutil
 import time
 from collections.abc import Collection, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 Kind = Literal["weights", "bundles", "engines", "timings", "speeds", "mirrors"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
+_OF_A_GPU = ("engines", "timings")
 
 # What each kind's things are called where they lie; group 1 is what a person knows them by.
 _NAMES: dict[str, str] = {
@@ -49,17 +50,19 @@ class Kept:
     bytes: int
     used_s: float
     """When it was written, or a compiled engine last asked for, in seconds since 1970."""
-    engine: Entry | None = None
+    compiled: Entry | None = None
     fits: bool | None = None
-    """Of a compiled engine: whether it is for this machine; None where that cannot be told."""
+    """Of a compiled engine or a timing cache: whether it is for this machine; None where that cannot be told."""
     why: str = ""
     """Of one that does not fit: what this machine has instead, or why it is refused."""
 
     def to_dict(self) -> dict[str, Any]:
         told = {name: getattr(self, name) for name in ("kind", "name", "bytes", "used_s")} | {"path": str(self.path)}
-        if self.engine is None:
+        if self.kind == "timings":
+            return {**told, "fits": self.fits}
+        if self.compiled is None:
             return told
-        record = self.engine.record
+        record = self.compiled.record
         return {**told, "fits": self.fits, "why": self.why, "record": None if record is None else record.to_dict()}
 
 
@@ -69,33 +72,28 @@ def listed(kinds: Collection[str] = KINDS) -> tuple[list[Kept], str]:
     Raises BackendError where the folder of compiled engines is another user's.
     """
     found = [kept for kind in KINDS if kind in kinds and kind in _READERS for kept in _READERS[kind](kind)]
-    unknown = ""
-    if "engines" in kinds:
-        engines, unknown = _engines()
-        found += engines
-    if "timings" in kinds:
-        found += _timings()
+    there = [*(_engines() if "engines" in kinds else ()), *(_timings() if "timings" in kinds else ())]
+    here, unknown = _gpus() if there else ([], "")
+    found += [_fitting(kept, here) for kept in there]
     return sorted(found, key=lambda kept: (KINDS.index(kept.kind), -kept.used_s, kept.name)), unknown
 
 
 def clear(kinds: Collection[str] = KINDS, *, stale: bool = False) -> tuple[list[Kept], list[Kept]]:
     """Remove all of those kinds: what is gone, and what another process is busy with, which stays.
 
-    `stale`: only the compiled engines that are not for this machine, or any more. Raises RequestError where nobody can
-    tell which these are, BackendError, and OSError.
+    `stale`: only the compiled engines and timing caches that are not for this machine, or any more. Raises RequestError
+    where nobody can tell which these are, and EdgezooError where something cannot be removed.
     """
+    found, unknown = listed([kind for kind in kinds if not stale or kind in _OF_A_GPU])
+    if stale and unknown and found:
+        raise RequestError(
+            f"nobody can tell which engines are for this machine: {unknown}; or clear them all: engines timings"
+        )
     if stale:
-        found, unknown = listed(["engines"])
-        if unknown and found:
-            raise RequestError(
-                f"nobody can tell which engines are for this machine: {unknown}; or clear them all: engines"
-            )
         found = [kept for kept in found if not kept.fits]
-    else:
-        found, _ = listed(kinds)
-    busy = _clear_engines(found) if stale or "engines" in kinds else set()
+    busy = _clear_engines(found) if "engines" in kinds else set()
     for kept in found:
-        if kept.engine is None:
+        if kept.compiled is None:
             _remove(kept.path)
     return [kept for kept in found if kept.path not in busy], [kept for kept in found if kept.path in busy]
 
@@ -106,15 +104,19 @@ def _clear_engines(chosen: list[Kept]) -> set[Path]:
 
     if not private.folder().exists():
         return set()
-    _, busy = engines.clear([kept.engine for kept in chosen if kept.engine is not None])
+    with private.keeping("remove"):
+        _, busy = engines.clear([kept.compiled for kept in chosen if kept.compiled is not None])
     return {entry.path for entry in busy}
 
 
 def _remove(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
+    try:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        raise EdgezooError(f"{path}: could not be removed: {error.strerror}") from None
     if _HASH.fullmatch(path.parent.name):
         with suppress(OSError):  # it holds more
             path.parent.rmdir()
@@ -174,30 +176,23 @@ def _inside(folder: Path) -> list[os.DirEntry[str]]:
     return []
 
 
-def _engines() -> tuple[list[Kept], str]:
+def _engines() -> Iterator[Kept]:
     from edgezoo.backends.tensorrt.engines import entries
 
-    there = entries()
-    here, unknown = _gpus() if there else ([], "")
-    found = []
-    for entry in there:
-        record, why = entry.record, entry.trouble or _unfit(entry, here)
-        fits = False if entry.trouble else None if not here else not why
-        name = entry.path.stem if record is None else record.name
+    for entry in entries():
+        name = entry.path.stem if entry.record is None else entry.record.name
         used_s = entry.asked_ns / 1e9
-        found.append(
-            Kept(
-                kind="engines",
-                name=name,
-                path=entry.path,
-                bytes=entry.bytes,
-                used_s=used_s,
-                engine=entry,
-                fits=fits,
-                why=why,
-            )
-        )
-    return found, unknown
+        yield Kept(kind="engines", name=name, path=entry.path, bytes=entry.bytes, used_s=used_s, compiled=entry)
+
+
+def _fitting(kept: Kept, here: list[Facts]) -> Kept:
+    """With what is known of whether it fits one of these GPUs."""
+    from edgezoo.backends.tensorrt import timings
+
+    if (entry := kept.compiled) is None:
+        return replace(kept, fits=timings.fits(kept.path, here) if here else None)
+    why = entry.trouble or _unfit(entry, here)
+    return replace(kept, why=why, fits=False if entry.trouble else None if not here else not why)
 
 
 def _unfit(entry: Entry, here: list[Facts]) -> str:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
-from faked import faked
+from fake_modules import faked
+from rich.console import Console
 
 from edgezoo import cache
 from edgezoo.backends.tensorrt import cuda, private
 from edgezoo.backends.tensorrt.compiling import compile_graph
 from edgezoo.backends.tensorrt.options import BuildOptions
-from edgezoo.cli import main
+from edgezoo.cli import main, show
 
 HASH = "0123456789abcdef"
 
@@ -79,7 +81,7 @@ def build(artifact: str, **environment: str) -> None:
     with pytest.MonkeyPatch.context() as patch, faked(patch, **environment):
         here = cuda.facts(0)
     content = json.dumps({"engine": artifact, "timing": "times"}).encode()
-    compile_graph(content, called="net", artifact=artifact, here=here, options=BuildOptions(), builder="builder")
+    compile_graph(content, called="net", artifact=artifact, here=here, options=BuildOptions(), builder="fake_builder")
 
 
 def files(folder: Path) -> set[str]:
@@ -138,7 +140,7 @@ def test_engines_that_fit_and_engines_that_do_not(folder: Path, call: Call) -> N
     assert [line.rpartition(" ")[2] for line in lines[2:5]] == ["✗", "✓", "✗"]
     assert lines[3].startswith("net fp16 1 11.4.0.106 NVIDIA Fake RTX ")
     assert lines[4] == "left-behind ? ? ? 0.0 kB 1 min ✗"
-    assert "✗ net int8-tensorrt: the driver was for CUDA 12.6, here is for CUDA 13.1" in lines
+    assert "✗ net int8-tensorrt: CUDA was 12.6, here is 13.1" in lines
     assert "✗ left-behind: has no record: it is gone" in lines
     kept = json.loads(call("list", "--json").out)["kept"]
     engines = {each["name"]: each for each in kept if each["kind"] == "engines"}
@@ -216,9 +218,40 @@ def test_clearing_what_is_stale_leaves_the_rest(folder: Path, call: Call) -> Non
     build("fp32", FAKE_GPU="NVIDIA Other:7.5")
     before = files(folder)
     assert call("clear", "--stale").lines[0].startswith("✓ engines: 1 removed")
-    gone = before - files(folder)
-    assert len(gone) == 2
-    assert all(name.startswith("engines/net-fp32-") for name in gone)
+    gone = sorted(before - files(folder))
+    assert [Path(name).suffix for name in gone] == [".engine", ".json", ".cache"]
+    assert all(name.startswith("engines/net-fp32-") for name in gone[:2])
+    (left,) = json.loads(call("list", "timings", "--json").out)["kept"]
+    assert (left["name"], left["fits"]) == ("TensorRT 11.4.0.106, NVIDIA Fake RTX (8.9)", True)
+    other = {"FAKE_TENSORRT": "10.3.0"}
+    assert call("clear", "timings", "--stale", **other).lines == ["✓ timings: 1 removed, 0.1 kB"]
+    assert call("clear", "engines", "--stale", **other).lines[0].startswith("✓ engines: 1 removed")
+
+
+def test_a_narrow_terminal_breaks_no_word(folder: Path, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    build("int8-tensorrt", FAKE_GPU="NVIDIA GeForce RTX 4090:8.9")
+    monkeypatch.setattr(show, "out", Console(width=50))
+    lines = call("list").lines
+    words = {word.strip(",:") for line in lines for word in line.split()}
+    assert {"mirrors", HASH, "TensorRT", "GeForce", "int8-tensorrt", "11.4.0.106"} <= words
+    assert "✗ net int8-tensorrt, batch 1, TensorRT" in lines
+    assert all(len(line) <= 50 for line in lines[:-1])
+
+
+def test_a_disk_that_cannot_be_written_to(folder: Path, call: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    build("fp16")
+
+    def read_only(*given: Any, **more: Any) -> Any:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    before = files(folder)
+    monkeypatch.setattr(private, "lock", read_only)
+    monkeypatch.setattr(Path, "unlink", read_only)
+    refused = f"edgezoo: could not remove compiled engines in {folder / 'engines'}: Read-only file system\n"
+    assert call("clear", "engines") == Said(2, "", refused)
+    path = folder / "weights" / HASH / "net.onnx"
+    assert call("clear", "weights") == Said(2, "", f"edgezoo: {path}: could not be removed: Read-only file system\n")
+    assert files(folder) == before
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs links")

@@ -26,7 +26,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("kinds", nargs="*", metavar="KIND", help=f"only these: {', '.join(KINDS)}")
     parser.add_argument("--all", action="store_true", help="clear: everything")
     parser.add_argument(
-        "--stale", action="store_true", help="clear: only compiled engines that do not fit this machine any more"
+        "--stale",
+        action="store_true",
+        help="clear: only engines and timing caches that do not fit this machine any more",
     )
     options.add_json(parser)
 
@@ -57,7 +59,11 @@ def _list(args: argparse.Namespace) -> int:
         table = show.table("kind", "what", "size", "age", right=("size", "age"))
         for kept in others:
             table.add_row(kept.kind, show.plain(kept.name), show.size(kept.bytes), _age(kept.used_s))
-        show.out.print(table)
+        if show.fits(table):
+            show.out.print(table)
+        else:
+            for kept in others:
+                show.indented(f"{kept.kind} {show.plain(kept.name)}, {show.size(kept.bytes)}, {_age(kept.used_s)}")
     if engines:
         _show_engines(engines, unknown)
     what = f"{len(found)} thing{'s' * (len(found) != 1)}, {show.size(total)}" if found else "nothing is kept"
@@ -67,15 +73,23 @@ def _list(args: argparse.Namespace) -> int:
 
 def _show_engines(engines: Sequence[Kept], unknown: str) -> None:
     table = show.table("compiled engine", "batch", "TensorRT", "GPU", "size", "age", "here", right=("size", "age"))
+    lines = []
     for kept in engines:
-        record = kept.engine.record if kept.engine is not None else None
+        record = kept.compiled.record if kept.compiled is not None else None
         facts = ("?", "?", "?") if record is None else (record.batch, record.facts.tensorrt, record.facts.gpu)
-        cells = show.plain(kept.name), *map(show.plain, facts), show.size(kept.bytes), _age(kept.used_s)
-        table.add_row(*cells, "?" if kept.fits is None else "[green]✓" if kept.fits else "[yellow]✗")
-    show.out.print(table)
+        batch, tensorrt, gpu = map(show.plain, facts)
+        name, size, age = show.plain(kept.name), show.size(kept.bytes), _age(kept.used_s)
+        here = "?" if kept.fits is None else "[green]✓[/]" if kept.fits else "[yellow]✗[/]"
+        table.add_row(name, batch, tensorrt, gpu, size, age, here)
+        lines.append(f"{here} {name}, batch {batch}, TensorRT {tensorrt}, {gpu}, {size}, {age}")
+    if show.fits(table):
+        show.out.print(table)
+    else:
+        for line in lines:
+            show.indented(line)
     for kept in engines:
         if kept.fits is False:
-            show.out.print(f"[yellow]✗[/] {show.plain(kept.name)}: {show.plain(kept.why)}", soft_wrap=True)
+            show.indented(f"[yellow]✗[/] {show.plain(kept.name)}: {show.plain(kept.why)}")
     if unknown:
         show.out.print(f"[dim]? nobody can tell which fit: {show.plain(unknown)}", soft_wrap=True)
 
@@ -84,7 +98,7 @@ def _clear(args: argparse.Namespace) -> int:
     from edgezoo.cache import KINDS, clear
 
     given = [bool(args.kinds), args.all, args.stale]
-    if sum(given) != 1 and not (args.stale and args.kinds == ["engines"] and not args.all):
+    if sum(given) != 1 and not (args.stale and not args.all and {*args.kinds} <= {"engines", "timings"}):
         raise RequestError(f"expected what to clear: one or more of {', '.join(KINDS)}; or --stale; or --all")
     gone, busy = clear(args.kinds or KINDS, stale=args.stale)
     freed = sum(kept.bytes for kept in gone)

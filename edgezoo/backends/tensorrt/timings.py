@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -41,6 +42,11 @@ def keep(here: Facts, new: Path, shop: Path) -> None:
     line = f"{_told(here)} {private.seal(_KIND, _for(here) + data, shop)}\n".encode()
     if len(line) + len(data) <= _LARGEST:
         private.write(line + data, _path(here), shop)
+
+
+def fits(path: Path, here: Iterable[Facts]) -> bool:
+    """Whether it is for one of these machines."""
+    return path in map(_path, here)
 
 
 def kept() -> list[tuple[Path, str]]:
