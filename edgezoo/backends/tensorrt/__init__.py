@@ -4,9 +4,10 @@ Opening a graph never builds: it takes the engine that `edgezoo compile` made of
 what has changed since. Host memory is pinned, all work of a run stands on one stream, and nothing is allocated on the
 device after opening; where an engine takes one batch size alone, a run is one CUDA graph.
 
-    options.py    what an engine is built for         compiling.py  have it built, once, by a process of its own
-    versions.py   what differs between versions       building.py   that process
-    parser.py     what each version's parser reads    progress.py   how far it is
+    options.py    what an engine is built for         compiling.py  have it built, once
+    versions.py   what differs between versions       child.py      by a process of its own, which tells
+    parser.py     what each version's parser reads    building.py   what that process does; checking.py
+    limits.py     and what of an operator not         progress.py   how far it is
     cuda.py       memory, streams, facts              engines.py    the engines that are kept, and which one is meant
     logger.py     what TensorRT says                  fitting.py    which machine each is for
     inspection.py what really runs inside             private.py    files that nobody else can have made; timings.py
@@ -29,6 +30,7 @@ from edgezoo.errors import BackendError, RequestError, UnknownName
 
 if TYPE_CHECKING:
     from edgezoo.backends.tensorrt.engines import Compiled
+    from edgezoo.backends.tensorrt.options import BuildOptions
 
 DEVICES = ("cuda",)
 
@@ -72,7 +74,7 @@ def _opened(graph: bytes, *, device: str, options: Mapping[str, Any]) -> TensorR
     index = cuda.index_of(device)
     compiled = find(hashlib.sha256(graph).hexdigest(), cuda.facts(index))
     with _nvidia.CUDA.together():
-        return TensorRtBackend(*_loaded(compiled, index), device=index, captured=captured)
+        return TensorRtBackend(*_fitting(compiled, index), device=index, captured=captured)
 
 
 class TensorRtBackend:
@@ -249,10 +251,9 @@ class TensorRtBackend:
         self._graphs.clear()
 
 
-def _loaded(compiled: Compiled, device: int) -> tuple[Any, Any]:
-    """The runtime, which must outlive it, and the engine, on the device."""
-    trt, options = cuda.tensorrt(), compiled.record.options
-    cuda.checked(cuda.runtime().cudaSetDevice(device))
+def loaded(data: bytes, options: BuildOptions) -> tuple[Any, Any]:
+    """The runtime, which must outlive it, and the engine, None where it is not taken; on the current device."""
+    trt = cuda.tensorrt()
     with starting():
         runtime = trt.Runtime(logger())
     if options.dla is not None:
@@ -260,7 +261,12 @@ def _loaded(compiled: Compiled, device: int) -> tuple[Any, Any]:
     if options.version_compatible:
         runtime.engine_host_code_allowed = True  # the runtime of its own version, which it brings along
     logger().errors.clear()
-    engine = runtime.deserialize_cuda_engine(compiled.read())
+    return runtime, runtime.deserialize_cuda_engine(data)
+
+
+def _fitting(compiled: Compiled, device: int) -> tuple[Any, Any]:
+    cuda.checked(cuda.runtime().cudaSetDevice(device))
+    runtime, engine = loaded(compiled.read(), compiled.record.options)
     if engine is None:
         raise BackendError(f"tensorrt did not take {compiled.path}: {said()}; compile it again")
     return runtime, engine

@@ -11,9 +11,8 @@ import numpy as np
 
 from edgezoo import graphs
 from edgezoo.backends import Port
-from edgezoo.backends.tensorrt import TensorRtBackend, cuda
-from edgezoo.backends.tensorrt.logger import logger, said, starting
-from edgezoo.backends.tensorrt.options import BuildOptions
+from edgezoo.backends.tensorrt import TensorRtBackend, cuda, loaded
+from edgezoo.backends.tensorrt.logger import said
 from edgezoo.backends.tensorrt.versions import version_of
 from edgezoo.errors import RequestError
 
@@ -34,7 +33,7 @@ def check(order: Order, tell: Callable[[dict[str, Any]], None]) -> dict[str, Any
     trt: Any = cuda.tensorrt()
     cuda.checked(cuda.runtime().cudaSetDevice(order.device))
     data = order.graph.read_bytes()
-    runtime, engine = loaded(trt, order.into.read_bytes(), order.options)
+    runtime, engine = loaded(order.into.read_bytes(), order.options)
     if engine is None:
         raise RequestError(
             f"TensorRT {trt.__version__} does not take it: {said()}; build it with this version, on this kind of GPU"
@@ -51,18 +50,6 @@ def check(order: Order, tell: Callable[[dict[str, Any]], None]) -> dict[str, Any
     if word := _other_precisions(computes, graphs.precisions_in(data)):
         tell({"say": word})
     return {"layers": engine.num_layers}
-
-
-def loaded(trt: Any, data: bytes, options: BuildOptions) -> tuple[Any, Any]:
-    """The runtime, which must outlive it, and the engine, None where it is not taken; on the current device."""
-    with starting():
-        runtime = trt.Runtime(logger())
-    if options.dla is not None:
-        runtime.DLA_core = options.dla
-    if options.version_compatible:
-        runtime.engine_host_code_allowed = True  # the runtime of its own version, which it brings along
-    logger().errors.clear()
-    return runtime, runtime.deserialize_cuda_engine(data)
 
 
 def _ports(model: onnx.ModelProto, *, wide: bool) -> tuple[list[Port], list[Port]]:
