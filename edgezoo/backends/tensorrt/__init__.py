@@ -261,7 +261,8 @@ def loaded(data: bytes, options: BuildOptions) -> tuple[Any, Any]:
     if options.version_compatible:
         runtime.engine_host_code_allowed = True  # the runtime of its own version, which it brings along
     logger().errors.clear()
-    return runtime, runtime.deserialize_cuda_engine(data)
+    engine = runtime.deserialize_cuda_engine(data)
+    return runtime, engine
 
 
 def _fitting(compiled: Compiled, device: int) -> tuple[Any, Any]:
