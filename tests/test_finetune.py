@@ -99,7 +99,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 
 @pytest.mark.parametrize(("task", "epochs", "lr"), [("detect", 400, 4e-3), ("classify", 80, 2e-3)])
 def test_eight_images_are_learnt_by_heart(place: Path, tmp_path: Path, task: str, epochs: int, lr: float) -> None:
-    """To near-zero loss, and to right answers, in well under a minute."""
+    """To near-zero loss, and to right answers."""
     from edgezoo.train.data import read
     from edgezoo.train.loop import Training
     from edgezoo.train.objectives import objective_of
@@ -116,9 +116,7 @@ def test_eight_images_are_learnt_by_heart(place: Path, tmp_path: Path, task: str
         card=card, recipe=card.input, data=data, plan=plan, learner=prepare(card, data.names, None), began="",
         objective=objective, folder=tmp_path, device=torch.device("cpu"), threads=2,
     )  # fmt: skip
-    began = time.monotonic()
     losses = [training._train(epoch, lambda told: None)["loss"] for epoch in range(epochs)]
-    assert time.monotonic() - began < 60
     assert losses[-1] < 0.05 * losses[0]
     assert losses[-1] < {"detect": 0.6, "classify": 0.02}[task]
     found = training.validate(epochs, lambda told: None)
