@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
+
+from edgezoo.frame import Frame
 
 _PER_DECADE = 230  # buckets; each is 1 % wide, so a percentile is right to half of that
 _SMALLEST_MS = 1e-4
@@ -54,14 +57,29 @@ class Distribution:
         return {"n": self.n, **rounded}
 
 
-STAGES = ("capture", "prepare", "infer", "read")
+STAGES = ("capture", "wait", "prepare", "infer", "read", "sink")
 DROPS = ("overwritten", "too_old", "closed")
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """One stretch of time that a profile counted."""
+
+    stage: str
+    began_ns: int
+    """By `time.perf_counter_ns()`."""
+    ended_ns: int
+    frames: tuple[tuple[str, int], ...]
+    """Source and index of every frame that it was spent on."""
+    thread: str
+    """The name of the thread that it ended in."""
 
 
 class Profile:
     """What a pipeline measured: time per stage, frame age at hand-over, and what became of every frame.
 
-    `capture` is timed per frame, and of a live source it is the wait for it; the other stages are timed per batch.
+    `capture`, `wait` (until a batch takes it) and `sink` (until the caller wants the next one) are timed per frame, and
+    `capture` of a live source is the wait for it; `prepare`, `infer` and `read` are timed per batch.
     `grabbed == delivered + dropped + failed` once a pipeline has closed.
     """
 
@@ -76,16 +94,26 @@ class Profile:
         self.failed = 0
         self.dropped = dict.fromkeys(DROPS, 0)
         """Frames that reached no one, by reason."""
+        self.recorder: Callable[[Span], None] | None = None
+        """Told of every span that is counted, in the thread that it ended in: set it before the pipeline runs."""
         self._lock = threading.Lock()
         self._began_ns = self._ended_ns = time.monotonic_ns()
 
     @contextmanager
-    def time(self, stage: str) -> Iterator[None]:
-        began = time.perf_counter_ns()
+    def time(self, stage: str, frames: Sequence[Frame] = ()) -> Iterator[None]:
+        """What happens inside is spent on `frames`; what raises is not counted."""
+        began_ns = time.perf_counter_ns()
         yield
-        elapsed = (time.perf_counter_ns() - began) / 1e6
+        self.took(stage, began_ns, frames)
+
+    def took(self, stage: str, began_ns: int, frames: Sequence[Frame] = ()) -> None:
+        """The stage was busy with `frames` from `began_ns`, by `time.perf_counter_ns()`, until now."""
+        ended_ns = time.perf_counter_ns()
         with self._lock:
-            self.stages[stage].add(elapsed)
+            self.stages[stage].add((ended_ns - began_ns) / 1e6)
+        if self.recorder is not None:
+            names = tuple((frame.source, frame.index) for frame in frames)
+            self.recorder(Span(stage, began_ns, ended_ns, names, threading.current_thread().name))
 
     def count_grabbed(self) -> None:
         with self._lock:

@@ -10,6 +10,7 @@ Live: a worker takes the newest frame when it is free to run it, and not before,
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from types import TracebackType
@@ -153,8 +154,9 @@ class Pipeline:
             self._jobs.tell(Event(name, "opened", "opened"))
             frames = iter(source)
             while True:
-                with self.profile.time("capture"):
-                    frame = next(frames, None)
+                began_ns = time.perf_counter_ns()
+                frame = next(frames, None)
+                self.profile.took("capture", began_ns, () if frame is None else (frame,))
                 if frame is None or not self._inbox.put(slot, frame):
                     break
             self._jobs.tell(Event(name, "ended", "ended"))
@@ -182,7 +184,7 @@ class Pipeline:
 
     def _prepare(self, job: Job) -> None:
         try:
-            with self.profile.time("prepare"):
+            with self.profile.time("prepare", job.frames):
                 job.array, job.placements = self._engine.prepare([frame.image for frame in job.frames])
         except Exception as error:
             self._jobs.settle(job, error=error)
@@ -206,14 +208,14 @@ class Pipeline:
             if job.error is not None:
                 continue
             try:
-                with self.profile.time("infer"):
+                with self.profile.time("infer", job.frames):
                     answer = engine.infer(job.array)
                 self._jobs.settle(job, answer=answer, results=self._read(job, answer) if self._alone else None)
             except Exception as error:
                 self._jobs.settle(job, error=error)
 
     def _read(self, job: Job, answer: Arrays) -> list[Result]:
-        with self.profile.time("read"):
+        with self.profile.time("read", job.frames):
             return self._engine.read(answer, job.placements)
 
     # -- the caller's thread
@@ -232,7 +234,9 @@ class Pipeline:
             for frame, result in zip(job.frames, results, strict=True):
                 left -= 1
                 self.profile.count_delivered(frame.age_ms)
+                began_ns = time.perf_counter_ns()
                 yield frame, result
+                self.profile.took("sink", began_ns, (frame,))
         finally:
             self.profile.count_dropped("closed", left)
 

@@ -17,7 +17,8 @@ class Slot:
 
     live: bool
     depth: int
-    frames: deque[Frame] = field(default_factory=deque)
+    frames: deque[tuple[Frame, int]] = field(default_factory=deque)
+    """Each with when it came, by `time.perf_counter_ns()`."""
     ended: bool = False
 
 
@@ -60,6 +61,7 @@ class Inbox:
 
     def put(self, slot: Slot, frame: Frame) -> bool:
         """Hand in a frame; False once nobody wants more."""
+        came_ns = time.perf_counter_ns()
         with self._changed:
             if self._closed:
                 return False
@@ -72,7 +74,7 @@ class Inbox:
             if self._closed:
                 self._profile.count_dropped("closed")
                 return False
-            slot.frames.append(frame)
+            slot.frames.append((frame, came_ns))
             if self._since is None:
                 self._since = time.monotonic()
             self._changed.notify_all()
@@ -130,7 +132,9 @@ class Inbox:
             self._turn += 1
             idle = 0 if slot.frames else idle + 1
             if slot.frames:
-                batch.append(slot.frames.popleft())
+                frame, came_ns = slot.frames.popleft()
+                self._profile.took("wait", came_ns, (frame,))
+                batch.append(frame)
         self._since = time.monotonic() if any(slot.frames for slot in self._slots) else None
         self._changed.notify_all()
         return batch
@@ -139,7 +143,7 @@ class Inbox:
         if self._max_age_ms is None:
             return
         for slot in self._slots:
-            if slot.live and slot.frames and slot.frames[0].age_ms > self._max_age_ms:
+            if slot.live and slot.frames and slot.frames[0][0].age_ms > self._max_age_ms:
                 slot.frames.clear()
                 self._profile.count_dropped("too_old")
         if not any(slot.frames for slot in self._slots):
