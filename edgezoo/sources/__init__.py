@@ -11,7 +11,7 @@ from edgezoo.errors import UnknownName
 from edgezoo.frame import Frame
 
 STREAMS = ("rtsp", "rtsps", "http", "https", "udp", "tcp")
-SCHEMES = ("camera", "gstreamer", "synthetic", *STREAMS)
+SCHEMES = ("camera", "chaos", "gstreamer", "synthetic", *STREAMS)
 
 
 class Source(Protocol):
@@ -67,6 +67,10 @@ def open_source(text: str) -> Source:
         from edgezoo.sources.camera import Camera
 
         return Camera(address)
+    if address.scheme == "chaos":
+        from edgezoo.sources.chaos import Chaos
+
+        return Chaos(address)
     if address.scheme == "synthetic":
         from edgezoo.sources.synthetic import Synthetic
 
