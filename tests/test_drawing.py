@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from edgezoo.drawing import _chip_rect, _label, _Pen, _text_px, _visible, color_of, draw, ink_on
+from edgezoo.drawing import _chip_rect, _label, _visible, color_of, draw, ink_on
+from edgezoo.drawing.pen import Pen, text_px
 from edgezoo.errors import ShapeError
 from edgezoo.frame import Image
 from edgezoo.results import Detections, Labels
@@ -96,7 +97,7 @@ def test_the_image_itself_is_left_alone() -> None:
 )
 def test_a_label_is_whole_wherever_the_box_is(box: tuple[float, float, float, float], class_id: int, font: str) -> None:
     image = grey(320, 240)
-    pen = _Pen(_text_px(image))
+    pen = Pen(text_px(image))
     detections = found(box, class_id=class_id)
     [rect] = [_chip_rect(image, pen, label(pen, detections), as_box(image, pen, detections), [])]
     x1, y1, x2, y2 = rect
@@ -106,20 +107,20 @@ def test_a_label_is_whole_wherever_the_box_is(box: tuple[float, float, float, fl
     assert changed(image, draw(image, detections))[y1:y2, x1:x2].mean() > 0.9
 
 
-def label(pen: _Pen, detections: Detections) -> str:
+def label(pen: Pen, detections: Detections) -> str:
     (name, score, _), *_ = detections
-    text = _label(pen, name, score, 320)
+    text = _label(pen, name, f"{score:.0%}", 320)
     assert text.endswith("87%")
     return text
 
 
-def as_box(image: Image, pen: _Pen, detections: Detections) -> tuple[int, int, int, int]:
+def as_box(image: Image, pen: Pen, detections: Detections) -> tuple[int, int, int, int]:
     return _visible(image, detections, pen)[0]
 
 
 def test_labels_of_neighbours_keep_clear_of_each_other() -> None:
     image = grey(640, 480)
-    pen = _Pen(_text_px(image))
+    pen = Pen(text_px(image))
     taken: list[tuple[int, int, int, int]] = []
     for shift in (0, 5, 10):
         box = (200 + shift, 200 + shift, 240 + shift, 240 + shift)
@@ -250,7 +251,7 @@ def test_names_become_letters_that_the_font_has(text: str, plain: str, monkeypat
     import cv2
 
     if hasattr(cv2, "FontFace"):
-        kept = _Pen(14).clean(text)
+        kept = Pen(14).clean(text)
         assert kept == text.replace("\n", " ").replace("\t", " ").replace("\x07", "")
         monkeypatch.delattr(cv2, "FontFace")
-    assert _Pen(14).clean(text) == plain
+    assert Pen(14).clean(text) == plain

@@ -21,7 +21,7 @@ PACKAGE = Path(edgezoo.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 _ORDER = """
     errors optional machine | frame geometry results address latency | preprocess tasks
-    | records cards weights graphs bundle | backends | sources | imagesets | drawing sinks | engine
+    | records cards weights graphs bundle | backends | sources | imagesets | drawing tracking sinks | engine
     | pipeline | measure | nets | convert | reduce | loading | train | cli
 """
 ROOMS = _ORDER.replace("|", " ").split()
