@@ -118,7 +118,7 @@ class Chaos:
         seed = _whole(address, "seed", 0, least=0, most=2**32)
         odds = partial(_odds, address, seed)
         odds(FPS)  # refuses bad options before anything is opened
-        self.address = f"{address}#seed={seed}" if "seed" in address.options else str(address)
+        self.address = str(address)
         self._loop = bool(_whole(address, "loop", 1, least=0, most=1))
         self._key = _key(address)
         if (camera := _cameras.get(self._key)) is not None:
