@@ -58,7 +58,9 @@ class Distribution:
 
 
 STAGES = ("capture", "wait", "prepare", "infer", "read", "sink")
-DROPS = ("overwritten", "too_old", "closed")
+DROPS = ("overwritten", "too_old", "rate", "damaged", "closed")
+"""Why a frame reached no one: a newer one came before its turn, it was older than allowed, above the rate that its
+source is limited to, not to be decoded, or under way when its source or the pipeline was closed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,29 +77,76 @@ class Span:
     """The name of the thread that it ended in."""
 
 
-class Profile:
-    """What a pipeline measured: time per stage, frame age at hand-over, and what became of every frame.
-
-    `capture`, `wait` (until a batch takes it) and `sink` (until the caller wants the next one) are timed per frame, and
-    `capture` of a live source is the wait for it; `prepare`, `infer` and `read` are timed per batch.
-    `grabbed == delivered + dropped + failed` once a pipeline has closed.
-    """
+class Tally:
+    """What became of every frame: `grabbed == delivered + dropped + failed` once a pipeline has closed."""
 
     def __init__(self) -> None:
-        self.stages = {name: Distribution() for name in STAGES}
         self.age = Distribution()
         """Hand-over minus grab, per delivered frame."""
-        self.runs: dict[str, Any] = {}
-        """What really ran."""
         self.grabbed = 0
         self.delivered = 0
         self.failed = 0
         self.dropped = dict.fromkeys(DROPS, 0)
         """Frames that reached no one, by reason."""
+        self.reconnects = 0
+        """How often a lost stream came back."""
+        self._began_ns = self._ended_ns = time.monotonic_ns()
+
+    @property
+    def dropped_in_all(self) -> int:
+        return sum(self.dropped.values())
+
+    @property
+    def under_way(self) -> int:
+        """Frames that wait or are being worked on; none once a pipeline has closed."""
+        return self.grabbed - self.delivered - self.dropped_in_all - self.failed
+
+    @property
+    def fps(self) -> float:
+        """Delivered frames per second, from the first grab to the last hand-over."""
+        seconds = (self._ended_ns - self._began_ns) / 1e9
+        return self.delivered / seconds if seconds > 0 else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "fps": round(self.fps, 3),
+            "grabbed": self.grabbed,
+            "delivered": self.delivered,
+            "dropped": {**self.dropped, "all": self.dropped_in_all},
+            "failed": self.failed,
+            "reconnects": self.reconnects,
+            "age": self.age.to_dict(),
+        }
+
+    def _grab(self) -> None:
+        if not self.grabbed:
+            self._began_ns = time.monotonic_ns()
+        self.grabbed += 1
+
+    def _deliver(self, age_ms: float) -> None:
+        self.delivered += 1
+        self.age.add(age_ms)
+        self._ended_ns = time.monotonic_ns()
+
+
+class Profile(Tally):
+    """What a pipeline measured: time per stage, frame age at hand-over, and what became of every frame.
+
+    `capture`, `wait` (until a batch takes it) and `sink` (until the caller wants the next one) are timed per frame, and
+    `capture` of a live source is the wait for it; `prepare`, `infer` and `read` are timed per batch.
+    What is counted with the name of a source is counted for that source as well.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stages = {name: Distribution() for name in STAGES}
+        self.runs: dict[str, Any] = {}
+        """What really ran."""
+        self.sources: dict[str, Tally] = {}
+        """The same by source, in the order of their first frames; also of those that were removed since."""
         self.recorder: Callable[[Span], None] | None = None
         """Told of every span that is counted, in the thread that it ended in: set it before the pipeline runs."""
         self._lock = threading.Lock()
-        self._began_ns = self._ended_ns = time.monotonic_ns()
 
     @contextmanager
     def time(self, stage: str, frames: Sequence[Frame] = ()) -> Iterator[None]:
@@ -115,47 +164,46 @@ class Profile:
             names = tuple((frame.source, frame.index) for frame in frames)
             self.recorder(Span(stage, began_ns, ended_ns, names, threading.current_thread().name))
 
-    def count_grabbed(self) -> None:
+    def count_grabbed(self, source: str | None = None) -> None:
         with self._lock:
-            if not self.grabbed:
-                self._began_ns = time.monotonic_ns()
-            self.grabbed += 1
+            for tally in self._tallies(source):
+                tally._grab()
 
-    def count_dropped(self, reason: str, frames: int = 1) -> None:
+    def count_dropped(self, reason: str, frames: int = 1, *, source: str | None = None) -> None:
         with self._lock:
-            self.dropped[reason] += frames
+            for tally in self._tallies(source):
+                tally.dropped[reason] += frames
 
-    def count_failed(self, frames: int) -> None:
+    def count_failed(self, frames: int, *, source: str | None = None) -> None:
         with self._lock:
-            self.failed += frames
+            for tally in self._tallies(source):
+                tally.failed += frames
 
-    def count_delivered(self, age_ms: float) -> None:
+    def count_delivered(self, age_ms: float, *, source: str | None = None) -> None:
         with self._lock:
-            self.delivered += 1
-            self.age.add(age_ms)
-            self._ended_ns = time.monotonic_ns()
+            for tally in self._tallies(source):
+                tally._deliver(age_ms)
 
-    @property
-    def dropped_in_all(self) -> int:
-        return sum(self.dropped.values())
-
-    @property
-    def fps(self) -> float:
-        """Delivered frames per second, from the first grab to the last hand-over."""
-        seconds = (self._ended_ns - self._began_ns) / 1e9
-        return self.delivered / seconds if seconds > 0 else 0.0
+    def count_reconnect(self, source: str) -> None:
+        with self._lock:
+            for tally in self._tallies(source):
+                tally.reconnects += 1
 
     def to_dict(self) -> dict[str, Any]:
-        return {
-            "runs": self.runs,
-            "fps": round(self.fps, 3),
-            "grabbed": self.grabbed,
-            "delivered": self.delivered,
-            "dropped": {**self.dropped, "all": self.dropped_in_all},
-            "failed": self.failed,
-            "age": self.age.to_dict(),
-            "stages": {name: stage.to_dict() for name, stage in self.stages.items()},
-        }
+        with self._lock:
+            return {
+                "runs": self.runs,
+                **super().to_dict(),
+                "stages": {name: stage.to_dict() for name, stage in self.stages.items()},
+                "sources": {name: tally.to_dict() for name, tally in self.sources.items()},
+            }
+
+    def _tallies(self, source: str | None) -> tuple[Tally, ...]:
+        if source is None:
+            return (self,)
+        if source not in self.sources:
+            self.sources[source] = Tally()
+        return (self, self.sources[source])
 
     def __repr__(self) -> str:
         counts: Mapping[str, int] = {"delivered": self.delivered, "dropped": self.dropped_in_all, "failed": self.failed}

@@ -202,7 +202,7 @@ def test_a_dying_source_stops_neither_the_others_nor_the_news() -> None:
         for frame, _ in pipeline:
             seen[frame.source] += 1
     assert seen == {"good": 30, "bad": 2}
-    assert [(event.source, event.kind) for event in events if event.kind == "failed"] == [("bad", "failed")]
+    assert [(event.source, event.kind) for event in events if event.error] == [("bad", "ended")]
     assert accounted(pipeline)
 
 

@@ -19,7 +19,8 @@ class Source(Protocol):
 
     A source opens when it is made, so that a wrong address fails there and at once. It is iterated
     once, by one thread. What goes wrong later surfaces from the iteration as SourceError, after
-    every frame that could be read.
+    every frame that could be read. One that can tell has a number `damaged`: how many frames came
+    so far that could not be decoded, and were left out.
     """
 
     @property
@@ -51,11 +52,13 @@ class Source(Protocol):
         """
 
 
-def open_source(text: str) -> Source:
-    """The source at the address `text`.
+def open_source(text: str, *, careful: bool = False) -> Source:
+    """The source at the address `text`. What every source takes for a pipeline, `#roi=…`, is not for here (see `feed`).
 
-    Raises SourceError where nothing can be read there, RequestError for options it does not have,
-    UnknownName for a scheme that is none.
+    `careful`: a server that promised a stream before and sent none has to send first.
+
+    Raises SourceError where nothing can be read there: SourceAbsent where nobody is there, SourceRefused where it
+    would not get better. RequestError for options it does not have, UnknownName for a scheme that is none.
     """
     address = Address.parse(text)
     if address.scheme not in SCHEMES:
@@ -71,6 +74,10 @@ def open_source(text: str) -> Source:
         from edgezoo.sources.chaos import Chaos
 
         return Chaos(address)
+    if address.scheme == "chaos":
+        from edgezoo.sources.chaos import Chaos
+
+        return Chaos(address)
     if address.scheme == "synthetic":
         from edgezoo.sources.synthetic import Synthetic
 
@@ -81,7 +88,7 @@ def open_source(text: str) -> Source:
         return GStreamer(text.partition(":")[2])
     from edgezoo.sources.stream import Stream
 
-    return Stream(address)
+    return Stream(address, careful=careful)
 
 
 def _open_path(address: Address) -> Source:
