@@ -109,3 +109,13 @@ def _bell(dice: random.Random) -> float:
 def _bounce(way: float, span: float) -> float:
     way %= 2 * span
     return way if way <= span else 2 * span - way
+
+
+REFERENCE = (
+    *(Crowd(people=20, seed=seed) for seed in range(3)),
+    *(Crowd(people=20, seed=seed, fps=10) for seed in range(3)),
+    *(Crowd(people=20, seed=seed, fps=5) for seed in range(2)),
+    *(Crowd(people=40, seed=seed, missed=0.2, weak=0.3) for seed in range(2)),
+    *(Crowd(people=20, seed=seed, noise=0.05) for seed in range(2)),
+)
+"""What libraries were asked, too: their answers are in tracking_reference.json."""

@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-import numpy as np
-import numpy.typing as npt
-
 from edgezoo.errors import RequestError
 from edgezoo.frame import Frame
-from edgezoo.geometry import Boxes
 from edgezoo.results import UNTRACKED, Count, Detections, Labels, Result
 from edgezoo.tracking.bytetrack import KEEP_S, LOWEST_SCORE, SCORE, Tracker
 from edgezoo.tracking.counting import Counter, LineCounter, ZoneCounter
-from edgezoo.tracking.places import Line, Place, Zone, on_picture
+from edgezoo.tracking.places import Line, Place, Size, Zone, on_picture
 
 __all__ = ["KEEP_S", "LOWEST_SCORE", "SCORE", "Follower", "Line", "Tracker", "Zone"]
 
@@ -52,7 +48,8 @@ class Follower:
             stream = self._streams[frame.source] = _Stream(tracker, counters, frame)
         followed = stream.follow(frame, result)
         assert followed.track_ids is not None
-        return followed[(followed.track_ids != UNTRACKED) | (followed.scores >= self._score)]
+        kept = (followed.track_ids != UNTRACKED) | (followed.scores >= self._score)
+        return followed if kept.all() else followed[kept]
 
     @property
     def counts(self) -> dict[str, tuple[Count, ...]]:
@@ -74,23 +71,23 @@ class _Stream:
         self._now_s = 0.0
         self._alive: set[int] = set()
         self.counts: tuple[Count, ...] = ()
+        self._resize(self._size_wh)
 
     def follow(self, frame: Frame, found: Detections) -> Detections:
         self._tell_time(frame)
-        size_wh = _size_wh(frame)
-        if size_wh != self._size_wh:
-            for counter in self._counters:
-                counter.rescale(size_wh[0] / self._size_wh[0], size_wh[1] / self._size_wh[1])
-            self._size_wh = size_wh
+        if (size_wh := _size_wh(frame)) != self._size_wh:
+            self._resize(size_wh)
         ids = self._tracker.update(found, at_s=self._now_s, size_wh=size_wh)
-        seen = ids != UNTRACKED
         self._forget_gone()
-        self.counts = tuple(self._count(counter, ids[seen], found.boxes_xyxy[seen]) for counter in self._counters)
+        seen = ids != UNTRACKED
+        track_ids, boxes = ids[seen], found.boxes_xyxy[seen]
+        self.counts = tuple(counter.update(track_ids, boxes) for counter in self._counters)
         return replace(found, track_ids=ids, counts=self.counts)
 
-    def _count(self, counter: Counter, ids: npt.NDArray[np.int64], boxes: Boxes) -> Count:
-        place = counter.line if isinstance(counter, LineCounter) else counter.zone
-        return counter.update(on_picture(place, size_wh=self._size_wh, first_wh=self._first_wh), ids, boxes)
+    def _resize(self, size_wh: Size) -> None:
+        for counter in self._counters:
+            counter.resize(size_wh, before_wh=self._size_wh, first_wh=self._first_wh)
+        self._size_wh = size_wh
 
     def _tell_time(self, frame: Frame) -> None:
         """Media time; where that starts again, as a source does that was opened again, the time of grabbing."""
@@ -129,7 +126,7 @@ def _counter(name: str, place: Place) -> Counter:
     return LineCounter(place, name) if isinstance(place, Line) else ZoneCounter(place, name)
 
 
-def _check_seen(named: dict[str, Place], wh: tuple[int, int]) -> None:
+def _check_seen(named: dict[str, Place], wh: Size) -> None:
     """Pixels of another size of picture would count nothing for ever."""
     for name, place in named.items():
         corners = on_picture(place, size_wh=wh, first_wh=wh)
@@ -139,5 +136,5 @@ def _check_seen(named: dict[str, Place], wh: tuple[int, int]) -> None:
             )
 
 
-def _size_wh(frame: Frame) -> tuple[int, int]:
+def _size_wh(frame: Frame) -> Size:
     return frame.image.shape[1], frame.image.shape[0]

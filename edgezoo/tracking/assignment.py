@@ -20,14 +20,21 @@ def match(gains: npt.NDArray[Any]) -> tuple[Indices, Indices]:
 
     Of several equally good answers always the same one.
     """
-    rows = np.flatnonzero((gains > 0).any(axis=1)) if gains.size else np.empty(0, np.intp)
-    columns = np.flatnonzero((gains[rows] > 0).any(axis=0)) if rows.size else np.empty(0, np.intp)
-    part = gains[np.ix_(rows, columns)]
-    chosen = part.argmax(axis=1) if rows.size else rows
-    if np.unique(chosen).size < chosen.size:  # else all rows have their best: no sum is larger
-        chosen = _solve(np.where(part > 0, part, -np.inf))
-    paired = chosen < columns.size
-    return rows[paired], columns[chosen[paired]]
+    column_of = np.full(len(gains), -1)
+    if gains.size:
+        wanted, best = gains > 0, gains.argmax(axis=1)
+        alone = wanted.sum(axis=0)[best] == 1
+        rows = wanted.any(axis=1)
+        np.copyto(column_of, best, where=rows & alone)  # nobody else wants its best
+        rest = np.flatnonzero(rows & ~alone)
+        if rest.size:
+            columns = np.flatnonzero(wanted[rest].any(axis=0))
+            part = gains[rest[:, None], columns]
+            chosen = _solve(np.where(part > 0, part, -np.inf))
+            paired = chosen < columns.size
+            column_of[rest[paired]] = columns[chosen[paired]]
+    pairs = np.flatnonzero(column_of >= 0)
+    return pairs, column_of[pairs]
 
 
 def _solve(gains: npt.NDArray[Any]) -> Indices:

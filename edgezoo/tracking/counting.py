@@ -4,58 +4,58 @@ between "surely here" and "surely there" nothing changes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+import math
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from edgezoo.results import Crossing, LineCount, Point, ZoneCount
-from edgezoo.tracking.places import Line, Points, Zone, anchors
+from edgezoo.geometry import Boxes
+from edgezoo.results import Crossing, Direction, LineCount, Point, ZoneCount
+from edgezoo.tracking.places import Line, Points, Size, Zone, anchors, on_picture
+
+Ids: TypeAlias = npt.NDArray[np.int64]
 
 MARGIN = 0.05  # of a box's mean side
 SMALLEST_MARGIN_PX = 1.0
 
 
-@dataclass(eq=False, slots=True)
 class LineCounter:
     """Counts each track once for each direction."""
 
-    line: Line
-    name: str
-    _sure: dict[int, tuple[bool, Point]] = field(default_factory=dict)
-    """On which side a track surely was at last, and where; true: on the right."""
-    _counted: dict[int, set[str]] = field(default_factory=dict)
-    _in: int = 0
-    _out: int = 0
+    def __init__(self, line: Line, name: str) -> None:
+        self._line, self._name = line, name
+        self._a = self._b = (0.0, 0.0)
+        self._sure: dict[int, tuple[bool, Point]] = {}  # the side a track surely was on at last, true: right; and where
+        self._counted: dict[int, set[Direction]] = {}
+        self._in = self._out = 0
 
-    def update(self, ends: Points, track_ids: npt.NDArray[np.int64], boxes_xyxy: npt.NDArray[Any]) -> LineCount:
-        """The tracks seen in this picture, on which the line runs between `ends`."""
-        (ax, ay), (bx, by) = ends.tolist()
-        at = anchors(boxes_xyxy, self.line.anchor)
-        way = np.array([bx - ax, by - ay])
-        length = float(np.hypot(*way))
-        right = ((at[:, 1] - ay) * way[0] - (at[:, 0] - ax) * way[1]) / length
-        crossings: list[Crossing] = []
+    def resize(self, size_wh: Size, *, before_wh: Size, first_wh: Size) -> None:
+        """The picture has another size than before; `first_wh` is the one that pixels were meant for."""
+        self._a, self._b = map(_as_point, on_picture(self._line, size_wh=size_wh, first_wh=first_wh).tolist())
+        wide, high = size_wh[0] / before_wh[0], size_wh[1] / before_wh[1]
+        self._sure = {track_id: (side, (x * wide, y * high)) for track_id, (side, (x, y)) in self._sure.items()}
+
+    def update(self, track_ids: Ids, boxes_xyxy: Boxes) -> LineCount:
+        """With the tracks that are seen in this picture."""
+        at = anchors(boxes_xyxy, self._line.anchor)
+        (ax, ay), (bx, by) = self._a, self._b
+        right = ((at[:, 1] - ay) * (bx - ax) - (at[:, 0] - ax) * (by - ay)) / math.hypot(bx - ax, by - ay)
         sure = np.flatnonzero(np.abs(right) > margins_px(boxes_xyxy))
-        for track_id, side, x, y in zip(
-            track_ids[sure].tolist(), (right[sure] > 0).tolist(), *at[sure].T.tolist(), strict=True
-        ):
-            before = self._sure.get(track_id)
-            self._sure[track_id] = side, (x, y)
-            if before is not None and before[0] != side and _meets(before[1], (x, y), (ax, ay), (bx, by)):
-                crossing = Crossing(track_id, "in" if side else "out")
+        crossings: list[Crossing] = []
+        sides, points = (right[sure] > 0).tolist(), map(_as_point, at[sure].tolist())
+        for track_id, side, here in zip(track_ids[sure].tolist(), sides, points):
+            before, there = self._sure.get(track_id, (side, here))
+            self._sure[track_id] = side, here
+            if before != side and _meets(there, here, self._a, self._b):
+                direction: Direction = "in" if side else "out"
                 counted = self._counted.setdefault(track_id, set())
-                if crossing.direction not in counted:
-                    counted.add(crossing.direction)
-                    crossings.append(crossing)
+                if direction not in counted:
+                    counted.add(direction)
+                    crossings.append(Crossing(track_id, direction))
         self._in += sum(crossing.direction == "in" for crossing in crossings)
         self._out += sum(crossing.direction == "out" for crossing in crossings)
-        return LineCount(self.name, (ax, ay), (bx, by), self._in, self._out, tuple(crossings))
-
-    def rescale(self, x: float, y: float) -> None:
-        """The picture changed its size by these factors."""
-        self._sure = {track_id: (side, (px * x, py * y)) for track_id, (side, (px, py)) in self._sure.items()}
+        return LineCount(self._name, self._a, self._b, self._in, self._out, tuple(crossings))
 
     def forget(self, gone: set[int]) -> None:
         """These tracks never come back."""
@@ -64,33 +64,34 @@ class LineCounter:
             self._counted.pop(track_id, None)
 
 
-@dataclass(eq=False, slots=True)
 class ZoneCounter:
     """Knows who is inside, and counts each track that ever was."""
 
-    zone: Zone
-    name: str
-    _inside: set[int] = field(default_factory=set)
-    _been: set[int] = field(default_factory=set)
-    _entered: int = 0
+    def __init__(self, zone: Zone, name: str) -> None:
+        self._zone, self._name = zone, name
+        self._corners: Points = np.zeros((0, 2))
+        self._told: tuple[Point, ...] = ()
+        self._deep_px = 0.0
+        self._inside: set[int] = set()
+        self._been: set[int] = set()
+        self._entered = 0
 
-    def update(self, corners: Points, track_ids: npt.NDArray[np.int64], boxes_xyxy: npt.NDArray[Any]) -> ZoneCount:
-        """The tracks seen in this picture, on which the zone has these corners."""
-        depth = depths_px(corners, anchors(boxes_xyxy, self.zone.anchor))
-        margin = margins_px(boxes_xyxy)
-        deep = depth > np.minimum(
-            margin, _reach_px(corners)
-        )  # of a small zone nothing may be deep enough for a large box
+    def resize(self, size_wh: Size, *, before_wh: Size, first_wh: Size) -> None:
+        """The picture has another size than before; `first_wh` is the one that pixels were meant for."""
+        self._corners = on_picture(self._zone, size_wh=size_wh, first_wh=first_wh)
+        self._told = tuple(map(_as_point, self._corners.tolist()))
+        self._deep_px = _reach_px(self._corners)
+
+    def update(self, track_ids: Ids, boxes_xyxy: Boxes) -> ZoneCount:
+        """With the tracks that are seen in this picture."""
+        depth, margin = depths_px(self._corners, anchors(boxes_xyxy, self._zone.anchor)), margins_px(boxes_xyxy)
+        deep = depth > np.minimum(margin, self._deep_px)  # a zone may be smaller than the margin of a large box
         self._inside.update(track_ids[deep].tolist())
         self._inside.difference_update(track_ids[depth < -margin].tolist())
         new = self._inside - self._been
         self._been |= new
         self._entered += len(new)
-        told = tuple((x, y) for x, y in corners.tolist())
-        return ZoneCount(self.name, told, len(self._inside), self._entered)
-
-    def rescale(self, x: float, y: float) -> None:
-        """Nothing that it knows is in pixels."""
+        return ZoneCount(self._name, self._told, len(self._inside), self._entered)
 
     def forget(self, gone: set[int]) -> None:
         """These tracks never come back."""
@@ -98,7 +99,7 @@ class ZoneCounter:
         self._been -= gone
 
 
-Counter = LineCounter | ZoneCounter
+Counter: TypeAlias = LineCounter | ZoneCounter
 
 
 def margins_px(boxes_xyxy: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
@@ -138,3 +139,7 @@ def _meets(p: Point, q: Point, a: Point, b: Point) -> bool:
 
 def _turn(p: Point, q: Point, r: Point) -> float:
     return (q[0] - p[0]) * (r[1] - p[1]) - (q[1] - p[1]) * (r[0] - p[0])
+
+
+def _as_point(xy: list[float]) -> Point:
+    return xy[0], xy[1]

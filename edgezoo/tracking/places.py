@@ -15,6 +15,7 @@ from edgezoo.results import Point
 Anchor: TypeAlias = Literal["bottom", "center"]
 """What stands for a box: the middle of its lower edge, where things touch the ground, or its centre."""
 Points: TypeAlias = npt.NDArray[np.float64]  # (n, 2)
+Size: TypeAlias = tuple[int, int]  # width, height
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +85,7 @@ class Zone:
 Place: TypeAlias = Line | Zone
 
 
-def on_picture(place: Place, *, size_wh: tuple[int, int], first_wh: tuple[int, int]) -> Points:
+def on_picture(place: Place, *, size_wh: Size, first_wh: Size) -> Points:
     """Its corners in pixels of a picture of `size_wh`, where the source's first one was `first_wh`."""
     corners = np.array(place.corners)
     whole = (1, 1) if corners.max() <= 1 else first_wh
