@@ -18,6 +18,9 @@ EXTRA_OF = {
     "pycocotools": "eval",
     "matplotlib": "train",
     "yaml": "train",
+    "starlette": "serve",
+    "uvicorn": "serve",
+    "prometheus_client": "serve",
 }
 
 
