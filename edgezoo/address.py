@@ -15,7 +15,7 @@ _OPTION = re.compile(r"[a-z_]+=[^&#]*")
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+):(?!\\)", re.IGNORECASE)  # two letters at least: `C:\` is a path
 # Up to the last @: passwords have them too. And even a / where it should be %2F: where what stands before the first one
 # is no host and port, the login goes on behind it.
-_LOGIN = re.compile(r"(?<=://)(?:[^/\s]*@|[^/\s:]*:(?!\d{1,5}/)[^\s]*@)")
+_LOGIN = re.compile(r"(?<=://)(?:[^/\s]*@|(?!\[)[^/\s:]*:(?!\d{1,5}/)\S*@)")
 
 # `?password=…` of a URL, `user-pw=…` of a GStreamer element.
 _SECRET = re.compile(r"(\b[\w-]*(?:user|pw|pass|secret|token)[\w-]*\s*=\s*)(\"[^\"]*\"|[^\s&]+)", re.IGNORECASE)

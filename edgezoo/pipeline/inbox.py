@@ -28,10 +28,10 @@ class Waiting(NamedTuple):
 class Rate:
     """Lets through so many frames a second on the whole: the first one that comes when the next is due."""
 
-    _EARLY = 0.25  # of an interval: a source of just that rate, which is never quite even, keeps all its frames
-
-    def __init__(self, fps: float) -> None:
+    def __init__(self, fps: float, *, early: float = 0.25) -> None:
+        """`early`: of an interval. A source of just that rate, which is never quite even, keeps all its frames."""
         self._interval_s = 1 / fps
+        self._early_s = early / fps
         self._due_s: float | None = None
 
     def takes(self, now_s: float) -> bool:
@@ -39,7 +39,7 @@ class Rate:
             self._due_s is None or now_s < self._due_s - 2 * self._interval_s
         ):  # the first one, or a clock that began anew
             self._due_s = now_s
-        if now_s < self._due_s - self._EARLY * self._interval_s:
+        if now_s < self._due_s - self._early_s:
             return False
         self._due_s = max(self._due_s, now_s - self._interval_s) + self._interval_s
         return True
@@ -84,7 +84,7 @@ class Inbox:
 
     def add(self, name: str, *, live: bool, fps: float | None = None) -> Slot:
         """A place for another source's frames, of which at most `fps` a second go on."""
-        rate = None if fps is None else Rate(fps)
+        rate = None if fps is None else Rate(fps, early=0.25 if live else 0.01)  # a file is even
         slot = Slot(name, live, depth=1 if live else max(2, 2 * self._batch), rate=rate, flowing=not live)
         with self._changed:
             self._slots.append(slot)
