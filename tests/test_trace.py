@@ -10,6 +10,7 @@ import itertools
 import json
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from numbers import Real
 from pathlib import Path
 from typing import Any
@@ -208,24 +209,22 @@ def test_no_password_is_in_a_trace_or_a_report(engine: Engine) -> None:
 
 # Spans made up: what real threads rarely do.
 
-BEGAN_NS = 10**15
-
 
 def recorded(*spans: Span, events: tuple[Event, ...] = ()) -> Recording:
     profile = Profile()
     recording = Recording(profile, spans=True)
-    recording.began_ns = BEGAN_NS
     assert profile.recorder is not None
     for span in spans:
-        profile.recorder(span)
+        began_ns, ended_ns = (recording.began_ns + at_ns for at_ns in (span.began_ns, span.ended_ns))
+        profile.recorder(replace(span, began_ns=began_ns, ended_ns=ended_ns))
     for event in events:
         recording.event(event)
     return recording
 
 
 def span(stage: str, began: int, ended: int, *, frame: int = 0, thread: str = "worker", source: str = "a") -> Span:
-    """Times in microseconds."""
-    return Span(stage, BEGAN_NS + began * 1000, BEGAN_NS + ended * 1000, ((source, frame),), thread)
+    """Times in microseconds since the recording began."""
+    return Span(stage, began * 1000, ended * 1000, ((source, frame),), thread)
 
 
 def test_what_overlaps_stands_side_by_side() -> None:
