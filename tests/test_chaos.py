@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from edgezoo.address import Address
-from edgezoo.errors import EdgezooError, RequestError, SourceError
+from edgezoo.errors import EdgezooError, RequestError, SourceAbsent, SourceError
 from edgezoo.frame import Frame, Image
 from edgezoo.sources import barcode, chaos, is_live, open_source
 from edgezoo.sources._faults import Fate, Odds, Plan, damage, rescaled
@@ -176,7 +176,7 @@ def test_unplugged_and_back_by_the_clock() -> None:
     with pytest.raises(SourceError, match=r"chaos:synthetic:: the camera was unplugged, at frame 30"):
         list(frames)
     assert source.faults.given + source.faults.unread == 30
-    with pytest.raises(SourceError, match=r"it is unplugged; try again in 0\.\d s"):
+    with pytest.raises(SourceAbsent, match=r"it is unplugged; try again in 0\.\d s"):
         open_source(address)
     time.sleep(0.25)
     frame = next(iter(open_source(address)))

@@ -74,10 +74,6 @@ def open_source(text: str, *, careful: bool = False) -> Source:
         from edgezoo.sources.chaos import Chaos
 
         return Chaos(address)
-    if address.scheme == "chaos":
-        from edgezoo.sources.chaos import Chaos
-
-        return Chaos(address)
     if address.scheme == "synthetic":
         from edgezoo.sources.synthetic import Synthetic
 

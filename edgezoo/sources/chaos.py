@@ -26,7 +26,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 
 from edgezoo.address import Address
-from edgezoo.errors import RequestError, SourceError, nearest
+from edgezoo.errors import RequestError, SourceAbsent, SourceError, nearest
 from edgezoo.frame import Frame
 from edgezoo.sources import Source, open_source
 from edgezoo.sources._device import Device
@@ -231,7 +231,7 @@ class Chaos:
             camera.go_on()
             left_s = camera.unplugged_s()
         if left_s:
-            raise SourceError(f"{self.address}: expected a camera, it is unplugged; try again in {left_s:.1f} s")
+            raise SourceAbsent(f"{self.address}: expected a camera, it is unplugged; try again in {left_s:.1f} s")
 
 
 def faults_of(text: str) -> Faults:
