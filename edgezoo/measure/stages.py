@@ -114,6 +114,7 @@ def profile_stages(
     def on_idle() -> None:
         recording.sample()
         if recording.now_s >= seconds:
+            recording.end()
             pipeline.close()
 
     pipeline = Pipeline(
