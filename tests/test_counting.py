@@ -265,6 +265,16 @@ def test_a_line_stays_in_its_place_when_the_size_changes(line: Line) -> None:
     assert {each.a_xy[1] for _, each in told} == {240, 480, 120}  # type: ignore[union-attr]
 
 
+def test_the_way_to_a_gap_in_a_line_is_known_across_sizes() -> None:
+    follower = Follower([Line((0.49, 0.5), (0.51, 0.5))])
+    for k in range(8):
+        scale, y = (1, 0.45) if k < 4 else (2, 0.55)
+        image = np.zeros((HIGH * scale, WIDE * scale, 3), np.uint8)
+        there = boxes_at((0.5 * WIDE * scale, y * HIGH * scale), wide=40 * scale, high=120 * scale)
+        last = follower(frame(k, image=image), there).counts[0]
+    assert last == LineCount("line", pytest.approx((627.2, 480)), pytest.approx((652.8, 480)), 1, 0)
+
+
 # Who is in a zone.
 
 

@@ -258,6 +258,24 @@ def test_a_rider_is_not_the_bicycle() -> None:
     assert ids == [*[[1, 2]] * 20, *[[2]] * 10, [1, 2]]
 
 
+def test_a_bicycle_that_is_left_behind_is_nobody_s() -> None:
+    """It overlaps with where its rider was, by a third."""
+    bicycle = (95.0, 170.0, 165.0, 230.0)
+    assert track([*[found(ADA)] * 5, *[found(bicycle, kind=1)] * 2])[5:] == [[-1], [2]]
+
+
+def test_what_is_a_truck_now_is_looked_for_as_a_truck() -> None:
+    """It jumps so far that of another class it would be another one."""
+    jumped = moved(ADA, 24)
+    assert track([*[found(ADA, kind=2)] * 9, found(ADA, kind=3), found(jumped, kind=3)])[-1] == [1]
+    assert track([*[found(ADA, kind=2)] * 10, found(jumped, kind=3)])[-1] == [-1]
+
+
+def test_what_came_nearer_and_was_hidden_has_not_grown_meanwhile() -> None:
+    near = [(300 - 4 * k, 200 - 8 * k, 320 + 4 * k, 240 + 8 * k) for k in range(12)]
+    assert track([*map(found, near), *[found()] * 30, found(near[-1])])[-1] == [1]
+
+
 def test_one_thing_under_two_names_is_one() -> None:
     both = found(ADA, moved(ADA, 1), score=[0.8, 0.5], kind=[2, 3])
     assert track([both] * 5) == [[1, -1]] * 5
