@@ -25,7 +25,7 @@ FIRST_S = 10.0  # for the first frame of what is open
 STALLED_S, LOST_S = 0.5, 2.0  # without a frame, at least
 INTERVALS = 5  # so many of its own without a frame are a stall, twice as many a loss
 LONGEST_S = 2.0  # of the gaps that a stall is measured by
-STEADY_S = 2.0  # a stream that was live for so long begins its tries anew
+STEADY_S = 2.0  # a stream that was live for so long is opened again at once
 PASSING_S = 30.0  # how long a server that was live before may answer like one that is still starting
 SHORTEST_TRY_S, LONGEST_TRY_S = 0.25, 10.0
 LONGEST_ASK_S = 1.0  # between tries that cost nothing and nobody: back within 2 s of the camera
@@ -98,7 +98,7 @@ class Stream:
         self._last_s = now_s  # when the last frame came
         self._live_since_s = now_s  # of this opening
         self._interval_s = self._longest_s = 0.0
-        self._tries = 0
+        self._tries = self._in_vain = 0
         self._refused_s: float | None = None
         self._turn("connecting", "being opened", now_s)
 
@@ -145,13 +145,18 @@ class Stream:
     def failed(self, error: Exception, now_s: float) -> float | None:
         """Seconds until it is to be opened again; None: it is over."""
         cheap = isinstance(error, (SourceAbsent, SourceRefused))
-        if self._flowing and now_s - self._live_since_s >= STEADY_S:
-            self._tries = 0
+        came = self._flowing
+        if came:
+            self._in_vain = 0
+            if now_s - self._live_since_s >= STEADY_S:
+                self._tries = 0
+        else:
+            self._in_vain += 1
         self.careful = not cheap and (not self._flowing or self.state == "stalled")
         self._reading = self._flowing = False
         self._tries += 1
         what = _plain(error, self._address)
-        given_up = self._retries is not None and self._tries > self._retries
+        given_up = self._retries is not None and self._in_vain >= self._retries + (not self._was_live)
         if not self._reopens or not isinstance(error, OSError) or given_up or self._is_final(error, now_s):
             tried = f"; given up after {self._retries} tries" if given_up and self._retries and self._reopens else ""
             self._turn("ended", what + tried, now_s, error=True)
@@ -159,7 +164,7 @@ class Stream:
         self._turn("lost", what, now_s)
         if self._tries == 1:
             return 0.0
-        longest_s = LONGEST_ASK_S if cheap else LONGEST_TRY_S
+        longest_s = LONGEST_ASK_S if cheap or came else LONGEST_TRY_S
         return min(longest_s, SHORTEST_TRY_S * 2.0 ** min(self._tries - 2, 16)) * self._dice.uniform(0.5, 1.0)
 
     def ended(self, now_s: float, reason: str = "it came to its end") -> None:

@@ -116,7 +116,7 @@ def _video(dialog: Dialog, url: SplitResult) -> tuple[str, str]:
     """Where the first video is, and its codec (RFC 4566); SourceRefused where there is none."""
     for _ in range(_BUSY_TRIES):
         described = dialog.say("DESCRIBE", dialog.uri, {"Accept": "application/sdp"})
-        if described.status != 503:
+        if described.status != 503 or dialog.left_s() < 2 * _BUSY_S:
             break
         time.sleep(_BUSY_S)  # it has just been left by somebody, such as ourselves
     check(described, url)

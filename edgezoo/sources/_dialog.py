@@ -87,7 +87,7 @@ class Dialog:
         lines += [f"{name}: {value}" for name, value in headers.items()]
         lines += [f"Session: {self.session}"] if self.session else []
         lines += [f"Authorization: {login}"] if login else []
-        self._socket.settimeout(self._left_s())
+        self._socket.settimeout(self.left_s())
         self._socket.sendall("\r\n".join([*lines, "", ""]).encode())
         return self._answer(with_body=not http)
 
@@ -120,7 +120,7 @@ class Dialog:
         return True
 
     def _receive(self) -> None:
-        self._socket.settimeout(self._left_s())
+        self._socket.settimeout(self.left_s())
         data = self._socket.recv(16384)
         if not data:
             raise ConnectionError("it hung up")
@@ -128,7 +128,8 @@ class Dialog:
         if len(self._pending) > 2 * _LONGEST:
             raise ConnectionError("it speaks another language")
 
-    def _left_s(self) -> float:
+    def left_s(self) -> float:
+        """Of the time for all; TimeoutError once it is over."""
         left_s = self._until - time.monotonic()
         if left_s <= 0:
             raise TimeoutError
@@ -137,7 +138,7 @@ class Dialog:
     def _connect_again(self) -> None:
         """HTTP/1.0 has one answer a connection."""
         self._socket.close()
-        left_s = self._left_s()
+        left_s = self.left_s()
         fresh = Dialog(self.url, left_s)
         self._socket, self._pending = fresh._socket, b""
 
