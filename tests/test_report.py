@@ -193,6 +193,14 @@ def test_frames_dropped_at_the_end_are_no_chart() -> None:
     assert "None but 3 that were under way at the end." in Page(report_of(made)).text
 
 
+def test_a_camera_that_gave_nothing_is_shown_as_well() -> None:
+    made = found(sources=("camera:0",))
+    made.recording.event(Event("camera:7", "lost", "nobody answers"))
+    page = Page(report_of(made))
+    assert "camera:7 0 frames" in page.text
+    assert "camera:7 0 0 µs 0 µs 0 0 0 0 0" in page.text
+
+
 def test_spikes_do_not_press_the_rest_to_the_ground() -> None:
     made = found()
     made.recording.ages["rtsp://door/1"].age_ms[50] = 5000.0

@@ -36,7 +36,7 @@ class Recording:
         self.left_out = 0
         """Spans after the first MOST_SPANS."""
         self.ages: dict[str, Ages] = {}
-        """By source."""
+        """By source, in the order in which they were first heard of; empty for one that gave nothing."""
         self.drops: list[tuple[float, dict[str, int]]] = [(0.0, dict(profile.dropped))]
         """How many there were by then, by reason."""
         self.events: list[tuple[float, Event]] = []
@@ -51,15 +51,14 @@ class Recording:
         return (time.perf_counter_ns() - self.began_ns) / 1e9
 
     def delivered(self, frame: Frame) -> None:
-        if frame.source not in self.ages:
-            self.ages[frame.source] = Ages()
-        of_source, now_s = self.ages[frame.source], self.now_s
+        of_source, now_s = self._of(frame.source), self.now_s
         of_source.at_s.append(now_s)
         of_source.age_ms.append(frame.age_ms)
         if now_s - self.drops[-1][0] >= _SAMPLE_S:
             self.sample()
 
     def event(self, event: Event) -> None:
+        self._of(event.source)
         self.events.append(((event.at_ns - self._monotonic_ns) / 1e9, event))
         self.sample()
 
@@ -71,6 +70,11 @@ class Recording:
     def seconds_of(self, time_ns: int) -> float:
         """A moment by `time.perf_counter_ns()`, as a span has them."""
         return (time_ns - self.began_ns) / 1e9
+
+    def _of(self, source: str) -> Ages:
+        if source not in self.ages:
+            self.ages[source] = Ages()
+        return self.ages[source]
 
     def sample(self) -> None:
         """Note how many frames were dropped by now."""

@@ -141,7 +141,7 @@ def profile_stages(
                 recording.end()
                 break
     recording.end()
-    if not recording.ages:
+    if not pipeline.profile.delivered:
         raise SourceError(_nothing_came(sources, recording))
     return StageProfile(
         profile=pipeline.profile,

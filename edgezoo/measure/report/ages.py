@@ -21,7 +21,7 @@ def ages_over_time(found: StageProfile) -> str:
     """A chart for each source, on the same scale, and its states below."""
     recording, x = found.recording, charts.time_axis(found.seconds)
     shown = [*recording.ages.items()][:_PLOTTED]
-    y = charts.up_to(max(_top(ages.age_ms) for _, ages in shown))
+    y = charts.up_to(max((_top(ages.age_ms) for _, ages in shown if ages.age_ms), default=1.0))
     figures = []
     for source, ages in shown:
         low, middle, high = (_binned(ages, x, pick) for pick in (min, statistics.median, max))

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from itertools import pairwise
 
+from edgezoo.latency import Tally
 from edgezoo.measure.report import charts
 from edgezoo.measure.report.charts import ms, number
 from edgezoo.measure.stages import StageProfile
@@ -46,7 +47,7 @@ def drops_over_time(found: StageProfile) -> str:
 
 def sources(found: StageProfile) -> str:
     """A table, where there is more than one."""
-    tallies = found.profile.sources
+    tallies = {name: found.profile.sources.get(name) or Tally() for name in found.recording.ages}
     if len(tallies) < 2:
         return ""
     rows = []
