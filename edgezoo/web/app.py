@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -66,6 +66,7 @@ def page_app(
         Refusal: _refused,
         RequestError: _wrong,
         SinkError: _wrong,
+        ClientDisconnect: _gone,
         Exception: _failed,  # raised again when it is answered, for the log
     }
     return Starlette(routes=[*own, *routes], lifespan=life, exception_handlers=handlers)
@@ -128,6 +129,7 @@ class Live:
         controls = self._hub.controls
         return {
             "models": controls.models if controls.choose is not None else (),
+            "model": controls.model,
             "threshold": controls.threshold,
             "least": controls.least,
             "capture": controls.capture is not None,
@@ -210,6 +212,11 @@ async def _no_route(request: Request, error: Exception) -> Response:
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refusal)
     return refused(error)
+
+
+async def _gone(request: Request, error: Exception) -> Response:
+    """To be counted; nobody is there to get it."""
+    return Response(status_code=499)
 
 
 async def _failed(request: Request, error: Exception) -> Response:

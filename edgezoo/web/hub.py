@@ -38,6 +38,8 @@ class Controls:
     """What a person may choose on the page; None is not there."""
 
     models: tuple[str, ...] = ()
+    model: str | None = None
+    """The one of them that runs, or is about to."""
     choose: Callable[[str], None] | None = None
     """Another of `models` runs from now on; returns at once."""
     threshold: float = 0.0
