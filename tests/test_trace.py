@@ -145,7 +145,7 @@ RUNS: dict[str, dict[str, Any]] = {
             "synthetic:#size=96x64&fps=60",
             "chaos:synthetic:#size=96x64&fps=60&drop=0.2&stall=0.02&stall_s=0.2",
         ],
-        "seconds": 1.2,
+        "seconds": 0.8,
         "batch": 2,
     },
 }
