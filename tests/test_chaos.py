@@ -19,6 +19,7 @@ from edgezoo.frame import Frame, Image
 from edgezoo.sources import barcode, chaos, is_live, open_source
 from edgezoo.sources._faults import Fate, Odds, Plan, damage, rescaled
 from edgezoo.sources.chaos import Faults, faults_of, forget
+from edgezoo.sources.feed import Feed
 from edgezoo.sources.synthetic import Synthetic
 
 cv2: Any = pytest.importorskip("cv2")
@@ -184,6 +185,15 @@ def test_unplugged_and_back_by_the_clock() -> None:
     faults = faults_of(address)
     assert (faults.unplugged, faults.deaths) == (40, 1)
     assert accounted(faults)
+
+
+def test_its_account_is_found_by_the_address_that_a_pipeline_is_given() -> None:
+    given = f"{QUICK}&seed=6&roi=0,0,1,0.5"
+    source = Feed.at(given).open()
+    next(iter(source))
+    assert faults_of(given).given == 1
+    forget(given)
+    assert faults_of(given) == Faults()
 
 
 def test_who_comes_later_has_the_camera() -> None:

@@ -236,7 +236,7 @@ class Chaos:
 
 def faults_of(text: str) -> Faults:
     """What the camera at the address `text` did so far, whoever was connected; a copy. Nothing, of one never opened."""
-    camera = _cameras.get(_key(Address.parse(text)))
+    camera = _cameras.get(_key_of(text))
     if camera is None:
         return Faults()
     with camera.lock:
@@ -245,7 +245,14 @@ def faults_of(text: str) -> Faults:
 
 def forget(text: str) -> None:
     """The camera at the address `text` begins anew when it is opened again."""
-    _cameras.pop(_key(Address.parse(text)), None)
+    _cameras.pop(_key_of(text), None)
+
+
+def _key_of(text: str) -> str:
+    """Of an address as a pipeline is given it, with options that are not for the source (see `feed`)."""
+    from edgezoo.sources.feed import Feed
+
+    return _key(Address.parse(Feed.at(text).text or text))
 
 
 def _key(address: Address) -> str:
