@@ -258,6 +258,16 @@ def test_leaving_early_ends_everything_and_accounts_for_the_rest(live: bool) -> 
     assert accounted(pipeline)
 
 
+def test_closing_inside_the_loop_ends_it_and_accounts_for_the_rest_of_the_batch() -> None:
+    pipeline = Pipeline(Numbers(1000), Echo(), batch=4)
+    frames = iter(pipeline)
+    assert [frame.index for frame, _ in itertools.islice(frames, 2)] == [0, 1]
+    pipeline.close()
+    assert accounted(pipeline), "though the iterator is still there"
+    assert list(frames) == []
+    assert pipeline.profile.delivered == 2
+
+
 def test_an_error_of_the_caller_closes_too() -> None:
     source = Numbers(1000)
     with pytest.raises(ZeroDivisionError), Pipeline(source, Echo()) as pipeline:

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from types import TracebackType
@@ -105,6 +106,8 @@ class Pipeline:
         alone, ahead = workers > 1, not live and workers == 1
         self._workers = Workers(engine, self._engines, inbox, self._jobs, self.profile, alone=alone, ahead=ahead)
         self._threads: list[threading.Thread] = []
+        self._handing: deque[str] = deque()
+        """Sources of the frames that are the next ones for the caller."""
         self._closing = threading.Lock()
         for feed in feeds:
             self._captures.add(feed)
@@ -176,17 +179,23 @@ class Pipeline:
             for waiting in job.taken:
                 self.profile.count_failed(1, source=waiting.slot.name)
             raise
-        left = [waiting.slot.name for waiting in job.taken]
+        self._handing.extend(waiting.slot.name for waiting in job.taken)
         try:
             for waiting, result in zip(job.taken, results, strict=True):
+                if not self._handing:
+                    return  # closed meanwhile
                 frame = waiting.frame
-                self.profile.count_delivered(frame.age_ms, source=left.pop(0))
+                self.profile.count_delivered(frame.age_ms, source=self._handing.popleft())
                 began_ns = time.perf_counter_ns()
                 yield frame, result
                 self.profile.took("sink", began_ns, (frame,))
         finally:
-            for name in left:
-                self.profile.count_dropped("closed", source=name)
+            self._drop_rest()
+
+    def _drop_rest(self) -> None:
+        """Of the batch that is being handed over, for a caller who wants no more."""
+        while self._handing:
+            self.profile.count_dropped("closed", source=self._handing.popleft())
 
     # -- the end
 
@@ -203,6 +212,7 @@ class Pipeline:
             thread.join(max(0.0, until_s - time.monotonic()))
         stuck = [thread.name for thread in self._threads if thread.is_alive()]
         self.stuck = (*stuck, *self._captures.join(until_s))
+        self._drop_rest()
         for job in self._jobs.left():
             for waiting in job.taken:
                 self.profile.count_dropped("closed", source=waiting.slot.name)

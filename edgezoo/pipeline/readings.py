@@ -99,6 +99,8 @@ class Reader:
         with self._changed:
             if reading.over.is_set():
                 return False
+            if kept.stream.state != "live":
+                self._changed.notify_all()  # from now on a stall comes sooner than what was waited for
             is_back = kept.stream.came(time.monotonic(), size_wh)
         if is_back:
             self._profile.count_reconnect(kept.stream.name)
