@@ -34,7 +34,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     group = parser.add_argument_group("limits")
     group.add_argument(
-        "--batch", type=int, default=8, metavar="N", help="images in one inference at most (default: %(default)s)"
+        "--batch", type=int, default=4, metavar="N", help="images in one inference at most (default: %(default)s)"
     )
     group.add_argument(
         "--wait-ms",

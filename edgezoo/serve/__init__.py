@@ -50,7 +50,7 @@ class Service:
         follower: Callable[[], Follower] | None = None,
         capture: Capture | None = None,
         limits: Limits | None = None,
-        batch: int = 8,
+        batch: int = 4,
         wait_ms: float = 0.0,
         queue: int = 64,
         retries: int | None = None,

@@ -67,7 +67,7 @@ class Batcher:
         self,
         engine: Engine,
         *,
-        batch: int = 8,
+        batch: int = 4,
         wait_ms: float = 0.0,
         queue: int = 64,
         told: Callable[[int, float], None] = lambda images, seconds: None,
@@ -99,8 +99,10 @@ class Batcher:
         ]
 
     def start(self) -> None:
+        width, height = self.engine.recipe.size_wh
         for engine in self._engines:
             engine.warm_up()
+            engine.infer(np.zeros((self.batch, height, width, 3), np.uint8))  # memory for the largest is taken now
         for thread in self._threads:
             thread.start()
 
@@ -108,13 +110,17 @@ class Batcher:
     def alive(self) -> bool:
         return all(thread.is_alive() for thread in self._threads)
 
+    def full(self, images: int) -> Full | None:
+        """What `answer` would raise, were it asked for so many more."""
+        return Full(self._retry_s()) if self.under_way + images > self.queue else None
+
     async def answer(self, images: Sequence[Callable[[], Image]], ask: Ask) -> list[Answer]:
         """The answers to images, each given as what decodes it. Cancelled, it takes back what has not begun.
 
         Raises Full, and what decoding, preparing or the engine raise.
         """
-        if self.under_way + len(images) > self.queue:
-            raise Full(self._retry_s())
+        if (full := self.full(len(images))) is not None:
+            raise full
         loop = asyncio.get_running_loop()
         answers = [Answer(ask, decode, loop.create_future()) for decode in images]
         self.under_way += len(answers)

@@ -34,9 +34,14 @@ class Live:
         retries: int | None = None,
         follower: Callable[[], Follower] | None = None,
     ) -> None:
-        """`follower` makes one for each pipeline; objects are followed where it is given. Raises RequestError."""
+        """`follower` makes one for each pipeline; objects are followed where it is given.
+
+        Raises RequestError, and SourceError for a clip that cannot be read.
+        """
         for source in sources:
-            Feed.at(source)  # so that a wrong address is told now
+            feed = Feed.at(source)
+            if not feed.live:  # a clip that is not there, or no address at all, is told now
+                feed.open().close()
         self._engines, self._sources, self._hub, self._follower = engines, sources, hub, follower
         self._batch, self._wait_ms, self._retries = batch, wait_ms, retries
         self._model = next(iter(engines))

@@ -34,11 +34,11 @@ def parts(content_type: str, body: bytes, *, most: int) -> list[Part]:
     if found is None:
         raise RequestError("expected multipart/form-data with its boundary, got none")
     mark = b"--" + found[1].strip('"').encode("latin-1", "replace")
-    pieces = (b"\r\n" + body).split(b"\r\n" + mark, most + 2)
+    pieces = (b"\r\n" + body).split(b"\r\n" + mark, most + 1)
     if len(pieces) < 2:
         raise RequestError("expected a body in parts, its boundary is not in it")
     if not pieces[-1].startswith(b"--"):
-        ended = len(pieces) <= most + 2
+        ended = len(pieces) < most + 2
         line = "its end is missing; is it complete?" if ended else f"there are more than {most}"
         raise RequestError(f"expected at most {most} images in a body of several parts, {line}")
     read = [_part(piece) for piece in pieces[1:-1]]

@@ -56,6 +56,8 @@ class Predict:
     async def __call__(self, request: Request) -> Response:
         began_s = time.monotonic()
         batcher, ask = self._asked(request)
+        if (full := batcher.full(1)) is not None:  # before its body costs anything
+            raise _no_room(batcher, 1, full)
         content_type = request.headers.get("content-type", "")
         async with self._body(request, began_s) as body:
             if is_multipart(content_type):
@@ -147,10 +149,7 @@ class Predict:
                 headers={"retry-after": "2"},
             )
         except Full as full:
-            line = f"expected at most {batcher.queue} images at a time, there is no room for {len(files)} more"
-            raise Refusal(
-                429, f"{line}; try again in {full.retry_s} s", headers={"retry-after": str(full.retry_s)}
-            ) from None
+            raise _no_room(batcher, len(files), full) from None
         except SourceError as error:
             raise Refusal(400, str(error)) from None
         except BackendError as error:
@@ -176,6 +175,11 @@ class Predict:
 
 
 _CLOSE = {"connection": "close"}
+
+
+def _no_room(batcher: Batcher, images: int, full: Full) -> Refusal:
+    line = f"expected at most {batcher.queue} images at a time, there is no room for {images} more"
+    return Refusal(429, f"{line}; try again in {full.retry_s} s", headers={"retry-after": str(full.retry_s)})
 
 
 async def _gone(request: Request) -> None:

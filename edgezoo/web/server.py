@@ -17,6 +17,7 @@ from edgezoo.web.doors import App
 from edgezoo.web.patience import Patience, protocol
 
 LOCAL = "127.0.0.1"
+SHORTEST_TOKEN = 16
 _BACKLOG = 256
 
 
@@ -27,7 +28,7 @@ def open_port(host: str, port: int) -> socket.socket:
     try:
         family, _, _, _, place = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
     except OSError as error:
-        raise RequestError(f"expected an address of this machine, got {host!r} ({error.strerror})") from None
+        raise RequestError(f"expected an address of this machine, got {host} ({error.strerror or error})") from None
     listening = socket.socket(family, socket.SOCK_STREAM)
     try:
         if os.name == "posix":  # elsewhere it would let two programs have one port
@@ -55,7 +56,9 @@ def is_local(host: str) -> bool:
 
 
 def check_token(host: str, token: str | None, *, cure: str) -> None:
-    """RequestError where others can come in and need not show anything; `cure` says how a token is given."""
+    """RequestError where others can come in and need not show much; `cure` says how a token is given."""
+    if token is not None and len(token) < SHORTEST_TOKEN:
+        raise RequestError(f"expected a token of {SHORTEST_TOKEN} letters or more, got {len(token)}; try: {cure}")
     if token is None and not is_local(host):
         raise RequestError(f"expected a token for {host}, which others can reach; try: {cure}, or {LOCAL}")
 
