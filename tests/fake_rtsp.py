@@ -17,6 +17,7 @@ class Server:
     """Answers on 127.0.0.1, each client in a thread.
 
     `describe`, `setup`: statuses such as `404 Not Found`; None is silence. `codec`: of its video; None for no video.
+    `sends`: a packet of it, and no more.
     `login`: `USER:PASSWORD`, asked for by digest with `algorithm`, and `qop`.
     """
 
@@ -26,11 +27,12 @@ class Server:
         describe: str | None = "200 OK",
         setup: str | None = "200 OK",
         codec: str | None = "H264",
+        sends: bool = False,
         login: str = "",
         algorithm: str = "",
         qop: str = "",
     ) -> None:
-        self.describe, self.setup, self.login = describe, setup, login
+        self.describe, self.setup, self.login, self.sends = describe, setup, login, sends
         self.questions: list[str] = []
         """Methods, as they came."""
         self._body = SDP.format(video=VIDEO.format(codec=codec) if codec else "")
@@ -69,7 +71,7 @@ class Server:
                 while b"\r\n\r\n" in pending:
                     head, _, pending = pending.partition(b"\r\n\r\n")
                     if answer := self._answer(head.decode("latin-1")):
-                        client.sendall(answer.encode())
+                        client.sendall(answer.encode("latin-1"))
 
     def _answer(self, head: str) -> str:
         method = head.split(" ", 1)[0]
@@ -86,7 +88,8 @@ class Server:
             return "\r\n".join(lines)
         if method == "SETUP":
             lines += ["Session: 7;timeout=60", "Transport: RTP/AVP/TCP;unicast;interleaved=0-1"]
-        return "\r\n".join([*lines, "", ""])
+        packet = "$\0\0\x0c\x80\xe0" + "\0" * 10 if method == "PLAY" and self.sends else ""
+        return "\r\n".join([*lines, "", packet])
 
     def _is_right(self, head: str) -> bool:
         """Whether the answer to the challenge is what whoever knows the password would say (RFC 7616 section 3.4.1)."""

@@ -361,7 +361,7 @@ class World:
         self.opened: dict[str, int] = defaultdict(int)
         self.sources: list[Numbers] = []
 
-    def open(self, text: str, *, careful: bool = False) -> Numbers:
+    def open(self, text: str) -> Numbers:
         queue = self.behaviours[text]
         self.opened[text] += 1
         source = queue[min(self.opened[text], len(queue)) - 1]()

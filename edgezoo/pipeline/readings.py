@@ -57,7 +57,7 @@ class Reader:
                 source, kept.first = kept.first, None
                 self._changed.notify_all()
             if source is None:
-                source = kept.feed.open(careful=kept.stream.careful)
+                source = kept.feed.open()
             with self._changed:
                 reading.source = source
                 kept.numbering.again()

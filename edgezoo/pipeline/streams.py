@@ -89,8 +89,6 @@ class Stream:
         self.reason, self.error, self.since_s = "", False, now_s
         self.size_wh: tuple[int, int] | None = None
         self.reconnects = 0
-        self.careful = False
-        """Whether the server promised a stream and sent none: whether it sends has to be seen before it is opened."""
         self._tell, self._live, self._reopens = tell, live, reopens
         self._retries, self._timeout_s, self._dice = retries, timeout_s, dice
         self._reading = self._flowing = self._was_live = False
@@ -152,7 +150,6 @@ class Stream:
                 self._tries = 0
         else:
             self._in_vain += 1
-        self.careful = not cheap and (not self._flowing or self.state == "stalled")
         self._reading = self._flowing = False
         self._tries += 1
         what = _plain(error, self._address)

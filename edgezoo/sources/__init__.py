@@ -52,10 +52,8 @@ class Source(Protocol):
         """
 
 
-def open_source(text: str, *, careful: bool = False) -> Source:
+def open_source(text: str) -> Source:
     """The source at the address `text`. What every source takes for a pipeline, `#roi=…`, is not for here (see `feed`).
-
-    `careful`: a server that promised a stream before and sent none has to send first.
 
     Raises SourceError where nothing can be read there: SourceAbsent where nobody is there, SourceRefused where it
     would not get better. RequestError for options it does not have, UnknownName for a scheme that is none.
@@ -84,7 +82,7 @@ def open_source(text: str, *, careful: bool = False) -> Source:
         return GStreamer(text.partition(":")[2])
     from edgezoo.sources.stream import Stream
 
-    return Stream(address, careful=careful)
+    return Stream(address)
 
 
 def _open_path(address: Address) -> Source:

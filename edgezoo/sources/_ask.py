@@ -11,6 +11,7 @@ import re
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import NamedTuple
 from urllib.parse import SplitResult
 
 from edgezoo.errors import SourceAbsent, SourceError, SourceRefused
@@ -28,41 +29,52 @@ _NEVER = (401, 403, 407)
 _NOT_THIS = (400, 404, 405, 406, 410, 415, 451, 461)
 
 
-@contextmanager
-def asked(url: SplitResult, *, timeout_s: float, careful: bool = False) -> Iterator[str]:
-    """Inside, the server has said that it plays: the name of the video's codec, empty where it does not tell one.
+class Promise(NamedTuple):
+    """What a server has shown."""
 
-    An RTSP server is kept on the line meanwhile, for one that has just been left takes a moment before it plays again.
-    `careful`: it has to play for a moment first; an HTTP server always has to.
+    codec: str
+    """The name of its video's codec; empty where it does not tell one."""
+    took_s: float
+    """Until it sent something."""
+
+
+@contextmanager
+def asked(url: SplitResult, *, timeout_s: float, play: bool = True) -> Iterator[Promise]:
+    """Inside, the server has played for a moment.
+
+    `play`: else an RTSP server has only said that it would, as one has to take who sends over UDP.
+    It is kept on the line meanwhile, for one that has just been left takes a moment before it plays again.
 
     Raises SourceAbsent where nobody answers or sends, or not now; SourceRefused where it says no. Both tell only the
     rest of a line, what came and what to try.
     """
     with ExitStack() as stack:
         try:
-            codec = _agree(url, timeout_s, careful, stack)
+            promise = _agree(url, timeout_s, play, stack)
         except SourceError:
             raise
         except TimeoutError:
             longer = f"#timeout={4 * timeout_s:g}"
-            trouble = f"got no picture within {timeout_s:g} s, nor an answer; is it sending? to wait longer: {longer}"
+            trouble = f"got no picture within {timeout_s:g} s; is it sending? to wait longer: {longer}"
             raise SourceAbsent(trouble) from None
         except OSError as error:
             raise SourceAbsent(no_answer(url, error)) from None
-        yield codec
+        yield promise
 
 
-def _agree(url: SplitResult, timeout_s: float, careful: bool, stack: ExitStack) -> str:
+def _agree(url: SplitResult, timeout_s: float, play: bool, stack: ExitStack) -> Promise:
     """What `asked` does first; the line that is kept is closed with the stack."""
+    began = time.monotonic()
     if url.scheme.startswith("http"):
         with Dialog(url, timeout_s) as dialog:
             check(dialog.say("GET", _path(url)), url)
             dialog.wait_for_data()
-        return ""
-    if careful:
+        return Promise("", time.monotonic() - began)
+    if play:
         with Dialog(url, timeout_s) as dialog:
             _play(dialog, url)
-    return _video(stack.enter_context(Dialog(url, timeout_s)), url)[1]
+    took_s = time.monotonic() - began
+    return Promise(_video(stack.enter_context(Dialog(url, timeout_s)), url)[1], took_s)
 
 
 def ask_for_transport(url: SplitResult, transport: str, *, timeout_s: float) -> None:
@@ -98,11 +110,15 @@ def no_answer(url: SplitResult, error: OSError) -> str:
 
 
 def _play(dialog: Dialog, url: SplitResult) -> None:
-    """Until something of a picture has come, where it sends over this connection at all."""
+    """Until something of a picture has come. Who does not understand how we ask for it may understand FFmpeg."""
     track, _ = _video(dialog, url)
-    if _set_up(dialog, track, "tcp").status == 200:
-        check(dialog.say("PLAY", dialog.uri, {"Range": "npt=0.000-"}), url)
+    answer = _set_up(dialog, track, "tcp")
+    if answer.status == 200:
+        answer = dialog.say("PLAY", dialog.uri, {"Range": "npt=0.000-"})
+    if answer.status == 200:
         dialog.wait_for_data()
+    elif answer.status == 461:
+        check(answer, url)
 
 
 def _set_up(dialog: Dialog, track: str, transport: str) -> Answer:

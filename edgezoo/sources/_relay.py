@@ -113,6 +113,10 @@ class Relay:
 
     def __init__(self, host: str, port: int, timeout_s: float) -> None:
         """Raises OSError where no server answers."""
+        self.silence_s: float | None = None
+        """Nothing for so long, from either side, ends it; None: nothing does. May be changed at any time."""
+        self.fell_silent = False
+        """Whether that was its end."""
         self._server = socket.create_connection((host, port), timeout=timeout_s)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._listener.settimeout(timeout_s)
@@ -158,7 +162,11 @@ class Relay:
             selector.register(client, selectors.EVENT_READ)
             selector.register(server, selectors.EVENT_READ)
             while not self._closed:
-                for key, _ in selector.select():
+                ready = selector.select(self.silence_s)
+                if not ready and self.silence_s is not None:
+                    self.fell_silent = True
+                    return
+                for key, _ in ready:
                     end = client if key.fileobj is client else server
                     if not (data := end.recv(65536)):
                         return

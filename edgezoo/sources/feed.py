@@ -70,11 +70,11 @@ class Feed:
         """This one, opened. Raises what `open_source` does."""
         return self if self.opened is not None else replace(self, opened=self.open())
 
-    def open(self, *, careful: bool = False) -> Source:
-        """Anew. `careful`: of a server that promised a stream before and sent none."""
+    def open(self) -> Source:
+        """Anew. Raises what `open_source` does."""
         if self.text is None:
             raise RequestError(f"{self.address}: expected to be read once, got a second time; give its address")
-        return open_source(self.text, careful=careful)
+        return open_source(self.text)
 
 
 def _kind(text: str) -> str:

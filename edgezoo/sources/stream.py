@@ -22,14 +22,14 @@ from edgezoo.sources._relay import Relay
 
 _OPTIONS_VARIABLE = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 _LONG_WAIT = 3  # intervals without a frame, after which others wait behind the one that came
+_SILENCE_S = 2.0  # of a server that has just played: nobody else can open anything meanwhile
 _UNREADABLE = 1000  # grabbed frames in a row that are no picture: then it is no video
 
 
 class Stream:
     """A stream that is being sent now; where it ends or stalls, SourceError says so.
 
-    The server is asked first (see `_ask`): SourceAbsent where nobody answers, SourceRefused where it says no.
-    `careful`: also whether it really sends, for one that said yes before and did not.
+    The server is asked first (see `_ask`): SourceAbsent where nobody answers or sends, SourceRefused where it says no.
 
     Frames that lay waiting are skipped, as many as the time explains for which nobody read, or for which the line
     stood still: the gap in `index` tells. So a slow reader sees fresh frames, a burst after a stall is not played
@@ -39,20 +39,22 @@ class Stream:
     live = True
     frames = None
 
-    def __init__(self, address: Address, *, careful: bool = False) -> None:
+    def __init__(self, address: Address) -> None:
         self.address = str(address)
         self._timeout_s, self._transport, relayed = _options(address)
         url = _split(address)
         self._opened = time.monotonic()
         self._relay: Relay | None = None
-        with self._asked(url, careful) as codec:
+        with self._asked(url) as promise:
             self._opened = time.monotonic()
-            self._capture = self._open(self._relayed(url) if relayed else url)
+            self._capture = self._open(self._relayed(url, promise) if relayed else url)
             self.size_wh = self._capture.size_wh if self._capture.is_open else None
             if self.size_wh is None:  # opened without a size: connected, and no picture came in time
-                why_not = self._why_not(url, codec, time.monotonic() - self._opened)
+                why_not = self._why_not(url, promise.codec, time.monotonic() - self._opened)
                 self.close()
                 raise why_not
+        if self._relay is not None:
+            self._relay.silence_s = None
         self.fps = self._capture.fps
         self._unreadable = 0
 
@@ -89,12 +91,13 @@ class Stream:
         if self._relay is not None:
             self._relay.close()  # ends a read that waits
 
-    def _relayed(self, url: SplitResult) -> SplitResult:
-        """The address of a relay to the server."""
+    def _relayed(self, url: SplitResult, promise: _ask.Promise) -> SplitResult:
+        """The address of a relay to the server, which cuts the opening short where that has fallen silent since."""
         try:
             self._relay = Relay(url.hostname or "", url.port or PORTS["rtsp"], self._timeout_s)
         except OSError as error:
             raise SourceAbsent(self._told(_ask.no_answer(url, error))) from None
+        self._relay.silence_s = min(self._timeout_s, _SILENCE_S + 2 * promise.took_s)
         login, at, _ = url.netloc.rpartition("@")
         return url._replace(netloc=f"{login}{at}127.0.0.1:{self._relay.port}")
 
@@ -146,20 +149,20 @@ class Stream:
         return f"{self.address}: expected a video stream, {what_came}"
 
     @contextmanager
-    def _asked(self, url: SplitResult, careful: bool) -> Iterator[str]:
-        """Inside, the server has said that it plays: the codec, where it tells one."""
+    def _asked(self, url: SplitResult) -> Iterator[_ask.Promise]:
+        """Inside, the server has played for a moment, as far as that can be seen."""
         if url.scheme not in PORTS:
-            yield ""
+            yield _ask.Promise("", 0.0)
             return
-        careful = careful and self._transport == "tcp"
+        play = self._transport == "tcp"
         with ExitStack() as stack:
             try:
-                codec = stack.enter_context(_ask.asked(url, timeout_s=self._timeout_s, careful=careful))
+                promise = stack.enter_context(_ask.asked(url, timeout_s=self._timeout_s, play=play))
             except SourceRefused as error:
                 raise SourceRefused(self._told(error), may_pass=error.may_pass) from None
             except SourceAbsent as error:
                 raise SourceAbsent(self._told(error)) from None
-            yield codec
+            yield promise
 
     def _why_not(self, url: SplitResult, codec: str, waited_s: float) -> SourceError:
         """What to say of a server that said yes, and of which no stream came."""
@@ -171,10 +174,11 @@ class Stream:
             return SourceAbsent(self._told(f"got {status!r} from the server; try again later"))
         if codec and codec not in _ask.DECODED:
             return SourceRefused(self._told(f"got video as {codec}, which FFmpeg cannot decode; try H264"))
-        if waited_s > 0.9 * self._timeout_s:
+        fell_silent = self._relay is not None and self._relay.fell_silent
+        if waited_s > 0.9 * self._timeout_s or fell_silent:
             longer = f"#timeout={4 * self._timeout_s:g}"
             return SourceError(
-                self._told(f"got no picture within {self._timeout_s:g} s; is it sending? to wait longer: {longer}")
+                self._told(f"got no picture within {waited_s:.1g} s; is it sending? to wait longer: {longer}")
             )
         if self._transport and self._relay is None:
             try:
