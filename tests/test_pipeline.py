@@ -567,6 +567,16 @@ def test_sources_come_and_go_while_it_runs(world: World) -> None:
         pipeline.add("rtsp://a/")
 
 
+def test_whoever_closes_it_hears_no_error_of_a_source_that_was_given_up_before(world: World) -> None:
+    def refused() -> Numbers:
+        raise SourceRefused("no")
+
+    world.behaviours = {"rtsp://door/": [refused], "rtsp://silent/": [lives(every_s=30)]}
+    pipeline = Pipeline([*world.behaviours], Echo(), on_idle=lambda: pipeline.close())
+    assert list(pipeline) == []
+    assert pipeline.states[0].error
+
+
 def test_an_endless_pipeline_waits_for_sources_and_its_caller_is_asked_meanwhile(world: World) -> None:
     world.behaviours["rtsp://a/"] = [lives(3)]
     idle = []

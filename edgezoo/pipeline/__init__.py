@@ -149,9 +149,10 @@ class Pipeline:
                     yield from self._hand_over(news)
                 elif self._on_idle is not None:
                     self._on_idle()
+            all_ended = not self._jobs.closed
         finally:
             self.close()
-        if self._captures.errors:
+        if all_ended and self._captures.errors:
             raise self._captures.errors[0]
 
     def _start(self) -> None:

@@ -96,9 +96,10 @@ class Inbox:
         came_ns = time.perf_counter_ns()
         count = self._profile
         with self._changed:
-            if self._closed or slot.closed:
-                return False
             count.count_grabbed(slot.name)
+            if self._closed or slot.closed:
+                count.count_dropped("closed", source=slot.name)
+                return False
             if slot.rate is not None and not slot.rate.takes(frame.grabbed_ns / 1e9 if slot.live else frame.pts_s):
                 count.count_dropped("rate", source=slot.name)
                 return True

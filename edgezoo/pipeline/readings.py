@@ -79,32 +79,30 @@ class Reader:
         try:
             while True:
                 began_ns = time.perf_counter_ns()
-                frame = next(frames, None)
-                if frame is not None:
-                    frame = kept.numbering(frame)
+                came = next(frames, None)
+                frame = None if came is None else self._accept(kept, reading, came)
                 self._profile.took("capture", began_ns, () if frame is None else (frame,))
                 if (bad := getattr(source, "damaged", 0)) != damaged:
                     self._count_damaged(kept, bad - damaged)
                     damaged = bad
-                if frame is None or not self._take(kept, reading, frame):
+                if frame is None or not self._inbox.put(kept.slot, frame, _box(kept.feed, frame)):
                     return
         finally:
             if isinstance(frames, _Closes):
                 frames.close()
 
-    def _take(self, kept: Kept, reading: Reading, frame: Frame) -> bool:
-        """Pass a frame on; False once nobody wants one from there."""
-        size_wh = (frame.image.shape[1], frame.image.shape[0])
-        box = None if kept.feed.region is None else _box(kept.feed, size_wh)
+    def _accept(self, kept: Kept, reading: Reading, frame: Frame) -> Frame | None:
+        """The frame as the pipeline knows it; None once nobody wants one from there."""
         with self._changed:
-            if reading.over.is_set():
-                return False
+            if reading.over.is_set():  # it came too late, but it did come out of the source
+                self._profile.count_grabbed(kept.stream.name)
+                self._profile.count_dropped("closed", source=kept.stream.name)
+                return None
             if kept.stream.state != "live":
                 self._changed.notify_all()  # from now on a stall comes sooner than what was waited for
-            is_back = kept.stream.came(time.monotonic(), size_wh)
-        if is_back:
-            self._profile.count_reconnect(kept.stream.name)
-        return self._inbox.put(kept.slot, frame, box)
+            if kept.stream.came(time.monotonic(), _size_wh(frame)):
+                self._profile.count_reconnect(kept.stream.name)
+            return kept.numbering(frame)
 
     def _count_damaged(self, kept: Kept, frames: int) -> None:
         for _ in range(frames):
@@ -119,10 +117,15 @@ class _Closes(Protocol):
     def close(self) -> None: ...
 
 
-def _box(feed: Feed, size_wh: tuple[int, int]) -> Box | None:
-    """The part of a picture of that size that is wanted; None for all of it."""
+def _size_wh(frame: Frame) -> tuple[int, int]:
+    return frame.image.shape[1], frame.image.shape[0]
+
+
+def _box(feed: Feed, frame: Frame) -> Box | None:
+    """The part of the picture that is wanted; None for all of it."""
     if feed.region is None:
         return None
+    size_wh = _size_wh(frame)
     try:
         box = feed.region.box(size_wh)
     except SourceRefused as error:

@@ -42,5 +42,7 @@ class Region:
         if x2 <= x1 or y2 <= y1:
             asked = f"{self.x:g},{self.y:g},{self.width:g},{self.height:g}"
             picture = f"{size_wh[0]}x{size_wh[1]}"
-            raise SourceRefused(f"expected roi={asked} to be inside the picture, which is {picture}", may_pass=True)
+            raise SourceRefused(
+                f"expected roi={asked} to be inside the picture, which is {picture}; try 0..1 of its sides"
+            )
         return x1, y1, x2, y2
