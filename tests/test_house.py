@@ -39,7 +39,7 @@ LIBRARIES = {
     "openvino": {"backends"},
     "onnx": {"convert", "graphs", "reduce"},
     # measure: its version and threads
-    "cv2": {"preprocess", "sources", "drawing", "capture", "web", "sinks", "engine", "measure", "train"},
+    "cv2": {"preprocess", "sources", "drawing", "capture", "web", "sinks", "engine", "measure", "train", "serve"},
     "starlette": {"web", "serve"},
     "uvicorn": {"web"},
     "prometheus_client": {"web", "serve"},

@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
     check_installed()
     from edgezoo.capture import Capture
     from edgezoo.serve import CURE, Service
-    from edgezoo.serve.predict import Limits
+    from edgezoo.serve.predict import Limits, quiet_decoders
     from edgezoo.web.server import check_token, open_port
 
     limits = Limits(bytes=int(args.max_mb * 1e6), pixels=int(args.max_pixels), seconds=args.timeout)
@@ -106,6 +106,7 @@ def run(args: argparse.Namespace) -> int:
         )
         runs = "; ".join(f"{name} {engine.artifact.name}, {engine.runs}" for name, engine in engines.items())
         show.out.print(f"[bold]{service.url}[/]  {show.plain(runs)}", soft_wrap=True)
+        quiet_decoders()
         try:
             service.run()
         except KeyboardInterrupt:

@@ -16,6 +16,8 @@ _ITS_SIZE = "the size of the {} cannot be read; is it complete?"
 _NO_FRAME = {0xC4, 0xC8, 0xCC}  # tables among JPEG's markers of frames
 _SCANS = 16  # of a JPEG, without cost; progressive ones have some ten
 _MARKER = re.compile(b"\xff([\x01-\xfe])")
+_CHUNKS = 65_536  # of a PNG
+_TILE = 2048  # pixels' worth of memory that is kept for each
 _PARTS = 4096  # of a file that are looked through for its size
 _TEXT = 4096  # bytes within which a header of text must end
 
@@ -29,7 +31,7 @@ def pixels_of(data: bytes) -> int:
         if is_it(data):
             try:
                 return size(data)
-            except (struct.error, IndexError, ValueError):
+            except (struct.error, LookupError, ValueError):
                 raise SourceError(_ITS_SIZE.format(name)) from None
     named = ", ".join(name for name, _, _ in _KINDS)
     came = f"bytes that begin with {data[:8].hex(' ')}" if data else "nothing"
@@ -37,7 +39,18 @@ def pixels_of(data: bytes) -> int:
 
 
 def _png(data: bytes) -> int:
+    """Chunks are to be as long as they say: OpenCV takes memory for what they say, up to 4 GB."""
     if data[12:16] != b"IHDR":
+        raise ValueError
+    at = 8
+    for _ in range(_CHUNKS):
+        length, kind = struct.unpack_from(">I4s", data, at)
+        at += 12 + length
+        if at > len(data):
+            raise ValueError
+        if kind == b"IEND":
+            break
+    else:
         raise ValueError
     return _area(struct.unpack_from(">II", data, 16))
 
@@ -128,12 +141,13 @@ def _tags(data: bytes, at: int, step: int, count: int, order: str) -> Iterator[t
 
 
 def _jpeg_2000(data: bytes) -> int:
-    """Of the code stream, wherever in the file one begins; its samples are decoded to 32 bits."""
+    """Of the code stream, wherever in the file one begins; its samples are decoded to 32 bits, and tiles cost, too."""
     areas: list[int] = []
     for found in re.finditer(b"\xff\x4f\xff\x51", data):
-        right, bottom, left, top = struct.unpack_from(">IIII", data, found.start() + 8)
+        right, bottom, left, top, wide, high = struct.unpack_from(">IIIIII", data, found.start() + 8)
         parts = struct.unpack_from(">H", data, found.start() + 40)[0]
-        areas.append(_area((max(right - left, 0), max(bottom - top, 0))) * -(-4 * int(parts) // 3))
+        tiles = -(-right // wide) * -(-bottom // high) if wide and high else 0
+        areas.append(_area((max(right - left, 0), max(bottom - top, 0))) * -(-4 * int(parts) // 3) + _TILE * tiles)
         if len(areas) > 16:
             raise ValueError
     return max(areas)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -16,6 +17,7 @@ from starlette.responses import Response
 
 from edgezoo.errors import BackendError, RequestError, SourceError, UnknownName, nearest
 from edgezoo.frame import Image
+from edgezoo.optional import require
 from edgezoo.serve.batcher import Answer, Batcher, Full
 from edgezoo.serve.headers import pixels_of
 from edgezoo.serve.multipart import Part, is_multipart, parts
@@ -44,6 +46,12 @@ class Limits:
         for name in ("bytes", "pixels", "images", "seconds"):
             if not getattr(self, name) > 0:
                 raise RequestError(f"expected a limit of {name} above 0, got {getattr(self, name)}")
+
+
+def quiet_decoders() -> None:
+    """OpenCV writes a line for every image that it cannot read; here who sent it is told: strangers write no log."""
+    if "OPENCV_LOG_LEVEL" not in os.environ:
+        require("cv2").utils.logging.setLogLevel(0)
 
 
 class Predict:

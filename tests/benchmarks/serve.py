@@ -88,9 +88,10 @@ class Server:
         self.address = (found[1], int(found[2]))
         self.ended: int | None = None
 
-    def rss_mb(self) -> float:
+    def rss_mb(self, which: str = "VmRSS") -> float:
+        """`VmHWM`: the most it ever was."""
         status = Path(f"/proc/{self._process.pid}/status").read_text()
-        return int(re.search(r"VmRSS:\s+(\d+)", status)[1]) / 1024  # type: ignore[index]
+        return int(re.search(rf"{which}:\s+(\d+)", status)[1]) / 1024  # type: ignore[index]
 
     def __enter__(self) -> Server:
         return self
