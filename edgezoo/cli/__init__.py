@@ -21,7 +21,7 @@ from edgezoo.errors import AgreementError, EdgezooError, RequestError
 
 VERBS = (
     "list", "info", "pull", "convert", "finetune", "card",
-    "run", "demo", "serve", "eval", "verify", "bench", "profile", "doctor",
+    "run", "demo", "serve", "eval", "verify", "bench", "profile", "soak", "doctor",
 )  # fmt: skip
 
 
