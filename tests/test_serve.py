@@ -139,7 +139,8 @@ def test_a_request_that_is_wrong(port: int, query: str, status: int, says: str) 
     [
         ("image/png", b"", "expected an image as the body, got nothing"),
         ("image/png", b"hello", "expected an image (JPEG, PNG, WebP, BMP"),
-        ("image/png", photo()[:60], "the body: expected an image, got a file that cannot be read as one"),
+        ("image/png", photo()[:60], "the body: expected a PNG, got one whose size cannot be told; is it complete?"),
+        ("image/png", photo(kind=".bmp")[:60], "the body: expected an image, got a file that cannot be read as one"),
         ("multipart/form-data", b"--x\r\n\r\n", "expected multipart/form-data with its boundary"),
         ("multipart/form-data; boundary=x", b"hello", "its boundary is not in it"),
         ("multipart/form-data; boundary=x", b"--x\r\nContent-Disposition: form-data\r\n\r\nhi", "its end is missing"),
@@ -348,7 +349,7 @@ def test_what_is_under_way_is_answered_before_it_ends(slow: Slow) -> None:
         asked = [clients.submit(ask, port, "/v1/predict", photo()) for _ in range(2)]
         wait_for(lambda: service._batchers["squares"].under_way == 2)
         closing = clients.submit(service.close)
-        wait_for(lambda: service._closing.is_set())
+        wait_for(lambda: not service._ready)
         time.sleep(0.3)
         with pytest.raises(OSError):
             ask(port, "/healthz")
@@ -399,8 +400,8 @@ def test_the_command_tells_where_it_is_and_ends_well(bundle_of: Callable[..., Bu
         assert found is not None
         assert ask(int(found[1]), "/v1/predict", photo()).status == 200
         process.send_signal(signal.SIGTERM)
-        assert process.wait(20) == 0
-        assert process.stderr.read() == "stopping: what is under way is answered first\n"
+        _, said = process.communicate(timeout=20)
+    assert (process.returncode, said) == (0, "stopping: what is under way is answered first\n")
 
 
 @pytest.mark.parametrize(

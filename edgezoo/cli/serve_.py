@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
+from collections.abc import Callable
 from contextlib import ExitStack
+from types import FrameType
 
 from edgezoo.cli import following, options, show
 from edgezoo.engine import Engine
@@ -105,15 +108,26 @@ def run(args: argparse.Namespace) -> int:
             retries=args.retries,
         )
         runs = "; ".join(f"{name} {engine.artifact.name}, {engine.runs}" for name, engine in engines.items())
-        show.out.print(f"[bold]{service.url}[/]  {show.plain(runs)}", soft_wrap=True)
         quiet_decoders()
         try:
+            _end_by_signal(service.stop)
+            show.out.print(f"[bold]{service.url}[/]  {show.plain(runs)}", soft_wrap=True)
             service.run()
-        except KeyboardInterrupt:
             show.err.print("[dim]stopping: what is under way is answered first")
         finally:
             service.close()
     return 0
+
+
+def _end_by_signal(stop: Callable[[], None]) -> None:
+    """The first one lets it end well, wherever its threads are; the second one does not wait for that."""
+
+    def first(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.default_int_handler)
+        stop()
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, first)
 
 
 def _engines(args: argparse.Namespace, stack: ExitStack) -> dict[str, Engine]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from queue import SimpleQueue
 from types import TracebackType
 from typing import Any
 
@@ -33,12 +34,13 @@ from edgezoo.web.patience import Patience
 from edgezoo.web.server import LOCAL, WebServer, check_token, open_port
 
 CURE = "--token $(openssl rand -hex 16)"
+JOIN_S = 10.0
 GRACE_S = 5.0  # over the time that a request may take
 API = ("/v1/models", "/v1/predict", "/healthz", "/readyz", "/openapi.json")
 
 
 class Service:
-    """Engines behind a port. Make it, `run` it in one thread, `close` it from any."""
+    """Engines behind a port: `run` it until somebody calls `stop`, then `close` it."""
 
     def __init__(
         self,
@@ -87,7 +89,9 @@ class Service:
             for name, engine in engines.items()
         }
         registry.register(Queues(self._batchers))
-        self.live, self._ready, self._closing = live, False, threading.Event()
+        self._live, self._ready = live, False
+        self._watching = threading.Thread(target=self._watch, name="edgezoo live", daemon=True)
+        self._over: SimpleQueue[BaseException | None] = SimpleQueue()
         app = page_app(self.hub, registry, routes=self._routes())
         doors = Doors(app, token=token, names=(host,))
         counted = Counted(doors, self._counting, paths={*FILES, *API, "/live", "/metrics"})
@@ -106,20 +110,35 @@ class Service:
             batcher.start()
         self._ready = True
         self.server.start()
+        self._watching.start()
 
     def run(self) -> None:
-        """`start`, and watch the sources until it is closed."""
+        """`start`, and wait for `stop`. Raises what an engine raised that watched the sources."""
         self.start()
-        self.live.run()
+        error = self._over.get()
+        if error is not None:
+            raise error
+
+    def stop(self) -> None:
+        """From any thread, and from a signal handler."""
+        self._over.put(None)
 
     def close(self) -> None:
-        """Take nothing new, answer what is under way, end all threads."""
+        """Take nothing new, answer what is under way, end all threads. Safe to call again."""
         self._ready = False
-        self._closing.set()
-        self.live.close()
+        self.stop()
+        self._live.close()
         self.server.close()
+        if self._watching.ident is not None:
+            self._watching.join(JOIN_S)
         for batcher in self._batchers.values():
             batcher.close()
+
+    def _watch(self) -> None:
+        try:
+            self._live.run()
+        except BaseException as error:
+            self._over.put(error)
 
     def _told(self, model: str) -> Callable[[int, float], None]:
         return lambda images, seconds: self._counting.batched(model, images, seconds)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 
 from edgezoo.errors import SourceError
 
-_ITS_SIZE = "the size of the {} cannot be read; is it complete?"
+_DAMAGED = "expected a {}, got one whose size cannot be told; is it complete?"
 _NO_FRAME = {0xC4, 0xC8, 0xCC}  # tables among JPEG's markers of frames
 _SCANS = 16  # of a JPEG, without cost; progressive ones have some ten
 _MARKER = re.compile(b"\xff([\x01-\xfe])")
@@ -32,7 +32,7 @@ def pixels_of(data: bytes) -> int:
             try:
                 return size(data)
             except (struct.error, LookupError, ValueError):
-                raise SourceError(_ITS_SIZE.format(name)) from None
+                raise SourceError(_DAMAGED.format(name)) from None
     named = ", ".join(name for name, _, _ in _KINDS)
     came = f"bytes that begin with {data[:8].hex(' ')}" if data else "nothing"
     raise SourceError(f"expected an image ({named}), got {came}")

@@ -120,7 +120,8 @@ def _predict(models: Sequence[str], labels: Sequence[str], limits: Limits) -> _D
     several = {"type": "array", "items": image, "minItems": 1, "maxItems": limits.images}
     form: _Doc = {"type": "object", "required": ["image"], "properties": {"image": several}}
     form["additionalProperties"] = False
-    kinds = ("image/jpeg", "image/png", "image/webp", "application/octet-stream")
+    kinds = ("image/jpeg", "image/png", "image/webp")
+    parts = {"schema": form, "encoding": {"image": {"contentType": ", ".join(kinds)}}}
     return {
         "summary": "What a model finds in one image, or in several",
         "description": (
@@ -131,7 +132,7 @@ def _predict(models: Sequence[str], labels: Sequence[str], limits: Limits) -> _D
         "parameters": parameters,
         "requestBody": {
             "required": True,
-            "content": {**{kind: {"schema": image} for kind in kinds}, "multipart/form-data": {"schema": form}},
+            "content": {**{kind: {"schema": image} for kind in kinds}, "multipart/form-data": parts},
         },
         "responses": {"200": _json("What was found", "Answer"), **_refusals(_REFUSALS)},
     }
