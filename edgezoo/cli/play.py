@@ -15,7 +15,8 @@ from edgezoo.cli.watch import Watch, report
 from edgezoo.errors import RequestError, SinkError
 from edgezoo.frame import Event
 from edgezoo.pipeline import Pipeline
-from edgezoo.sinks import Sink, open_sink, window
+from edgezoo.sinks import Sink, open_sink, web, window
+from edgezoo.sinks.web import WebSink
 from edgezoo.sinks.window import WindowSink
 from edgezoo.sources import Source
 from edgezoo.sources.feed import Feed
@@ -41,7 +42,8 @@ class Demo:
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sink", action="append", default=[], metavar="SINK", dest="sinks",
-        help="window, out.mp4, out.jpg, results/, out.jsonl, - (JSON lines), null; again for more (default: a window)",
+        help="window, web:8080 (a page), out.mp4, out.jpg, results/, out.jsonl, - (JSON lines), null; again for more "
+        "(default: a window)",
     )  # fmt: skip
     parser.add_argument("--frames", type=int, metavar="N", help="stop after N frames")
     parser.add_argument("--corner", action="store_true", help="draw rate and frame age into a corner")
@@ -105,6 +107,10 @@ def play(
                 on_idle=lambda: _on_idle(pipeline, sinks, watch),
             )
         )
+        for sink in sinks:
+            if isinstance(sink, WebSink):
+                sink.watch(pipeline.profile)
+                show.err.print(f"look at [bold]{sink.url}[/]", soft_wrap=True)
         watch.start(engine, pipeline)
         try:
             _loop(pipeline, sinks, watch, args.frames)
@@ -149,7 +155,8 @@ def _open_sinks(args: argparse.Namespace, watch: Watch, demo: Demo | None) -> li
     fps = source.fps if source is not None else None
     overlay = watch.corner if args.corner else None
     if args.sinks:
-        watch.in_window = any(window.takes(Address.parse(text)) for text in args.sinks)
+        shown = [Address.parse(text) for text in args.sinks]
+        watch.in_window = any(window.takes(address) or web.takes(address) for address in shown)
         return [open_sink(text, fps=fps, overlay=overlay) for text in args.sinks]
     if watch.photos:
         if demo is None:
