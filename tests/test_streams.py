@@ -92,7 +92,7 @@ def test_a_stall_is_told_first_and_then_counts_as_a_loss() -> None:
     assert why.startswith("no frame for 2.0 s")
     assert clock.now == pytest.approx(last + 2.0)
     assert clock.told[-1] == "stalled"
-    assert clock.events[-1].at_ns == pytest.approx((last + 0.5) * 1e9)
+    assert clock.events[-1].at_ns == pytest.approx((last + 0.75) * 1e9)
     assert clock.fails(SourceError(f"cam: {why}")) == 0.0, "the first try is at once"
     assert (clock.told[-1], clock.events[-1].message) == ("lost", why)
 
@@ -109,7 +109,7 @@ def test_a_stall_that_passes_is_no_loss() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fps", "stalled_s", "lost_s"), [(60, 0.5, 2.0), (30, 0.5, 2.0), (5, 1.0, 2.0), (1, 5.0, 10.0), (0.1, 50.0, 100.0)]
+    ("fps", "stalled_s", "lost_s"), [(60, 0.75, 2.0), (30, 0.75, 2.0), (5, 1.0, 2.0), (1, 5.0, 10.0), (0.1, 50.0, 100.0)]
 )
 def test_a_few_intervals_without_a_frame_are_a_stall(fps: float, stalled_s: float, lost_s: float) -> None:
     clock = Clock()
@@ -211,9 +211,11 @@ def test_tries_grow_apart_up_to_a_limit(error: type[SourceError], longest: float
 
 def test_another_reason_is_an_event() -> None:
     clock = Clock()
-    for reason in ("does not answer", "does not answer", "got '503 Busy'", "does not answer"):
+    for reason in ("silent for 1 s", "silent for 2 s", "got '503 Busy'", "silent for 3 s"):
         clock.fails(SourceAbsent(reason))
-    assert [event.message for event in clock.events[1:]] == ["does not answer", "got '503 Busy'", "does not answer"]
+    assert [event.message for event in clock.events[1:]] == ["silent for 1 s", "got '503 Busy'", "silent for 3 s"]
+    clock.fails(SourceAbsent("silent for 4 s"))
+    assert clock.stream.reason == "silent for 4 s", "no news, but true"
 
 
 def test_a_stream_that_dies_at_once_every_time_is_not_opened_in_a_tight_loop() -> None:

@@ -14,6 +14,7 @@ from edgezoo.cli import options, show
 from edgezoo.cli.watch import Watch, report
 from edgezoo.errors import RequestError, SinkError
 from edgezoo.frame import Event
+from edgezoo.machine import share_heaps
 from edgezoo.pipeline import Pipeline
 from edgezoo.sinks import Sink, open_sink, web, window
 from edgezoo.sinks.web import WebSink
@@ -76,6 +77,7 @@ def play(
     """Open the cheap and fragile things first: a single source, if it is not `opened` yet, sinks, then the engine."""
     if args.frames is not None and args.frames < 1:
         raise RequestError(f"expected --frames of 1 or more, got {args.frames}")
+    share_heaps()
     watch = Watch(args)
     with ExitStack() as stack:
         feeds = _feeds(addresses) if opened is None else [replace(Feed.at(addresses[0]), opened=opened)]

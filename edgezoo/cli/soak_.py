@@ -13,6 +13,7 @@ from rich.text import Text
 
 from edgezoo.cli import options, show
 from edgezoo.errors import RequestError
+from edgezoo.machine import share_heaps
 
 if TYPE_CHECKING:
     from edgezoo.measure.soak import Soak
@@ -47,7 +48,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--max-age-p99", type=float, default=250.0, metavar="MS", help="of a frame at its hand-over (default: 250)"
     )
     group.add_argument(
-        "--max-back", type=float, default=5.0, metavar="S", help="until a lost stream is live again (default: 5)"
+        "--max-back",
+        type=float,
+        default=2.0,
+        metavar="S",
+        help="until a lost stream is live again; of a chaos: camera, from when it gives frames again (default: 2)",
     )
     options.add_runtime(parser)
     options.add_json(parser)
@@ -60,6 +65,7 @@ def run(args: argparse.Namespace) -> int:
         raise RequestError(f"expected --minutes above 0, got {args.minutes:g}")
     sources = args.sources or chaos_sources()
     bounds = Bounds(growth_mb=args.max_growth, age_p99_ms=args.max_age_p99, back_s=args.max_back)
+    share_heaps()
     with options.open_engine(args) as engine, Live(console=show.err, auto_refresh=False, transient=True) as live:
         engine.warm_up()
 

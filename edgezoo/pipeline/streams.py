@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 import random
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -22,7 +23,7 @@ from edgezoo.frame import Event, State
 
 OPEN_S = 30.0  # for opening; a library that takes longer is held by a driver or a name server
 FIRST_S = 10.0  # for the first frame of what is open
-STALLED_S, LOST_S = 0.5, 2.0  # without a frame, at least
+STALLED_S, LOST_S = 0.75, 2.0  # without a frame, at least
 INTERVALS = 5  # so many of its own without a frame are a stall, twice as many a loss
 LONGEST_S = 2.0  # of the gaps that a stall is measured by
 STEADY_S = 2.0  # a stream that was live for so long is opened again at once
@@ -31,6 +32,7 @@ SHORTEST_TRY_S, LONGEST_TRY_S = 0.25, 10.0
 LONGEST_ASK_S = 1.0  # between tries that cost nothing and nobody: back within 2 s of the camera
 
 _LEVELS: dict[State, int] = {"stalled": logging.WARNING, "lost": logging.WARNING}
+_DIGITS = re.compile(r"\d+")
 _log = logging.getLogger("edgezoo")
 _log.addHandler(logging.NullHandler())
 
@@ -233,7 +235,8 @@ class Stream:
         return now_s - self._refused_s >= PASSING_S
 
     def _turn(self, state: State, reason: str, now_s: float, *, error: bool = False) -> None:
-        if state == self.state and reason == self.reason:
+        if state == self.state and _DIGITS.sub("", reason) == _DIGITS.sub("", self.reason):
+            self.reason = reason  # frame 7 or frame 9, in 1.5 s or in 1.2 s: no news
             return
         if state != self.state:
             self.since_s = now_s
