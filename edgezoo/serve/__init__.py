@@ -73,9 +73,10 @@ class Service:
             engines, sources, self.hub, batch=batch, wait_ms=wait_ms or None, retries=retries, follower=follower
         )
         self.hub.controls = Controls(
-            models=tuple(engines) if sources else (),
+            models=tuple(engines),
             model=next(iter(engines)),
-            choose=live.choose if sources else None,
+            choose=live.choose,
+            described={name: engine.describe() for name, engine in engines.items()},
             threshold=default_threshold(first),
             least=default_threshold(first) if follows else min(LEAST_SCORE, default_threshold(first)),
             ask=live.ask,

@@ -100,6 +100,7 @@ class Live:
             row["bytes"] = len(jpeg)
         if self._hub.figures.ticks != tick:
             told["figures"] = self._hub.figures.to_dict(since=tick) | {"controls": self._controls()}
+            told["figures"]["runs"] = told["figures"]["runs"] or self._described()
         head = dump(told)
         return Response(b"".join([struct.pack(">I", len(head)), head, *jpegs]), media_type="application/octet-stream")
 
@@ -124,6 +125,11 @@ class Live:
             raise RequestError(f"expected the number of a source, got {number!r:.40}")
         path = await asyncio.get_running_loop().run_in_executor(self._executor, self._hub.keep, name)
         return Json({"saved": path.name})
+
+    def _described(self) -> Mapping[str, Any]:
+        """What would run, where nothing is watched."""
+        controls = self._hub.controls
+        return controls.described.get(controls.model or "", {})
 
     def _controls(self) -> dict[str, Any]:
         controls = self._hub.controls
@@ -193,6 +199,8 @@ def _whole(text: str, name: str) -> int:
 async def _file(name: str, request: Request) -> Response:
     """A file of the package, by a name that is written here and not asked for."""
     data = (files("edgezoo.web") / "page" / name).read_bytes()
+    if name == "login.html" and "wrong" in request.query_params:
+        data = data.replace(b'class="login"', b'class="login wrong"')
     return Response(data, media_type=_KINDS[name.rpartition(".")[2]])
 
 

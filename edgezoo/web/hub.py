@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from edgezoo.capture import Capture
 from edgezoo.errors import RequestError
@@ -49,6 +50,8 @@ class Controls:
     ask: Callable[[float], None] | None = None
     """Told of another threshold, so that the model answers what is to be shown."""
     capture: Capture | None = None
+    described: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """What runs of each model, as engines describe themselves; for when no source is watched."""
     photos: bool = False
     """Whether photos of the page's own may be sent to a model."""
 

@@ -74,6 +74,7 @@ function link(state) {
   if ($("link").dataset.state === state) return;
   $("link").dataset.state = state;
   $("link").textContent = state === "live" ? "connected" : "no answer, trying again";
+  document.body.classList.toggle("lost", state === "lost");
 }
 
 // -- a tile: one source, or a photo
@@ -102,6 +103,7 @@ class Tile {
   draw(bitmap, frame) {
     const [width, height] = frame.size_wh;
     this.picture.style.aspectRatio = `${width} / ${height}`;
+    this.picture.style.maxWidth = `calc((100vh - 140px) * ${width / height})`; // no higher than the window
     if (this.image.width !== bitmap.width || this.image.height !== bitmap.height) {
       this.image.width = bitmap.width;
       this.image.height = bitmap.height;
@@ -120,8 +122,8 @@ class Tile {
     const rows = frame.result.detections || [];
     const scale = wide / frame.size_wh[0];
     this.marks.dataset.boxes = rows.length;
-    for (const place of frame.places || []) drawPlace(pen, place, scale);
     const taken = [];
+    for (const place of frame.places || []) drawPlace(pen, place, scale, wide, high, wide >= 480 ? taken : null);
     for (let k = rows.length - 1; k >= 0; k--) drawBox(pen, rows[k], frame.classes[k], scale);
     if (wide >= 260) rows.forEach((row, k) => drawLabel(pen, row, frame.classes[k], scale, wide, high, taken));
     this.tell(frame, rows);
@@ -139,11 +141,10 @@ class Tile {
     }
     const counts = {};
     for (const row of rows) counts[row.label] = (counts[row.label] || 0) + 1;
-    let words = Object.entries(counts).map(([label, count]) => `${count} ${label}`);
+    let words = Object.entries(counts).map(([label, count]) => (count > 1 ? `${label} × ${count}` : label));
     if (labels.length) words = [`${labels[0].label} ${percent(labels[0].score)}`];
-    for (const { name, line, told } of frame.places || [])
-      words.push(line ? `${name}: ${told.in} in, ${told.out} out` : `${name}: ${told.inside} inside, ${told.entered} entered`);
-    const text = words.join("  ·  ") || (frame.result.detections ? "nothing found" : "");
+    for (const place of frame.places || []) words.push(`${place.name}: ${countOf(place)}`);
+    const text = this.quiet ? "" : words.join("  ·  ") || (frame.result.detections ? "nothing found" : "");
     if (this.found.textContent !== text) {
       this.found.textContent = text;
       this.image.setAttribute("aria-label", `${this.title}: ${text}`);
@@ -151,9 +152,10 @@ class Tile {
   }
 
   show(source) {
-    this.title = source.name;
+    this.title = shortOf(source.name);
+    this.quiet = source.state !== "live";
     const state = source.error ? "error" : source.state;
-    this.name.lastElementChild.textContent = source.name;
+    this.name.lastElementChild.textContent = this.title;
     this.name.title = source.name;
     this.name.firstElementChild.style.background = lineColor(source.number);
     this.root.dataset.state = source.state;
@@ -161,8 +163,10 @@ class Tile {
     this.state.textContent = source.state;
     this.state.title = source.reason;
     const [fps, age] = source.points.at(-1) || series.get(source.number)?.at(-1) || [0, null];
-    const told = source.state === "live" ? [`${fps.toFixed(1)}`, " fps", age === null ? "" : ` · ${Math.round(age)}`, age === null ? "" : " ms old"] : [];
-    this.figures.replaceChildren(...told.filter(Boolean).map((text, k) => make(k % 2 ? "span" : "b", text)));
+    const told = this.quiet ? [] : [make("b", fps.toFixed(1)), " fps"];
+    if (!this.quiet && age !== null) told.push("  ·  ", make("b", String(Math.round(age))), " ms", aside(" old"));
+    this.figures.replaceChildren(...told);
+    if (this.quiet && this.last) this.tell(this.last, []);
     this.save.hidden = !figures.controls.capture;
     const veiled = { connecting: "Connecting", stalled: "Stalled", lost: "Lost", ended: source.error ? "Given up" : "Ended" }[source.state];
     this.veil.hidden = !veiled;
@@ -233,7 +237,7 @@ function drawLabel(pen, row, id, scale, wide, high, taken) {
   pen.fillText(text, x + 5, y + height / 2 + 0.5, width - 8);
 }
 
-function drawPlace(pen, place, scale) {
+function drawPlace(pen, place, scale, wide, high, taken) {
   const points = place.points.map(([x, y]) => [x * scale, y * scale]);
   pen.beginPath();
   points.forEach(([x, y], k) => (k ? pen.lineTo(x, y) : pen.moveTo(x, y)));
@@ -248,7 +252,23 @@ function drawPlace(pen, place, scale) {
   pen.lineWidth = 2;
   pen.strokeStyle = "#ffffff";
   pen.stroke();
+  if (!taken) return;
+  const text = `${place.name}  ${countOf(place)}`;
+  pen.font = "600 12px system-ui, sans-serif";
+  const width = pen.measureText(text).width + 12, height = 20;
+  const left = Math.max(6, Math.min(Math.min(...points.map(([x]) => x)) + 6, wide - width - 6));
+  const top = Math.max(6, Math.min(Math.min(...points.map(([, y]) => y)) + 6, high - height - 6));
+  taken.push([left, top, width]);
+  pen.beginPath();
+  pen.roundRect(left, top, width, height, 5);
+  pen.fillStyle = "rgb(16 18 16 / 0.72)";
+  pen.fill();
+  pen.fillStyle = "#ffffff";
+  pen.textBaseline = "middle";
+  pen.fillText(text, left + 6, top + height / 2 + 0.5);
 }
+
+const countOf = ({ line, told }) => (line ? `${told.in} in, ${told.out} out` : `${told.inside} inside, ${told.entered} so far`);
 
 // -- figures
 
@@ -303,7 +323,7 @@ function arrange(sources) {
       made.onclick = () => pick(number);
       return made;
     };
-    $("pick").replaceChildren(button("All", null), ...sources.map((source) => button(source.name, source.number)));
+    $("pick").replaceChildren(button("All", null), ...sources.map((source) => button(shortOf(source.name), source.number)));
   }
 }
 
@@ -317,6 +337,7 @@ function showControls({ runs, controls }) {
   model = runs.model || null;
   $("model-name").textContent = model || (controls.models.length ? "starting" : "–");
   const several = controls.models.length > 1;
+  $("model-name").hidden = several; // the list says it
   $("model-row").hidden = !several;
   if (several && $("model").dataset.models !== String(controls.models)) {
     $("model").dataset.models = String(controls.models);
@@ -334,7 +355,7 @@ function showControls({ runs, controls }) {
   if (performance.now() - dragging > 1500) $("threshold").value = controls.threshold;
   $("threshold-value").textContent = percent(Number($("threshold").value));
   $("photo-row").hidden = !controls.photos;
-  if (controls.photos) $("empty-why").textContent = "Try a photo: choose one, or drop it here. It runs on this device and is not kept.";
+  if (controls.photos) $("empty-why").textContent = "Choose a photo, or drop one here. It runs on this device and is not kept.";
   if (controls.photos && !$("empty").contains($("photo-row")) && !$("empty").hidden) $("empty").append($("photo-row"));
   else if ($("empty").hidden && $("empty").contains($("photo-row"))) $("h-model").parentElement.append($("photo-row"));
 }
@@ -375,8 +396,11 @@ function showEvents(events) {
   lastEvent = newest;
   $("events").replaceChildren(...events.slice().reverse().map((event) => {
     const time = make("time", new Date(event.at_s * 1000).toLocaleTimeString([], { hour: "2-digit", minute: "2-digit", second: "2-digit", hour12: false }));
-    const item = make("li", time, event.source, " ", make("b", event.event), make("br"), make("span", event.message));
-    item.dataset.state = event.error ? "error" : event.event;
+    const state = make("span", event.error ? "given up" : event.event);
+    state.className = "state";
+    state.dataset.state = event.error ? "error" : event.event;
+    const item = make("li", time, state, make("b", shortOf(event.source)), make("q", event.message));
+    item.title = `${event.source}: ${event.message}`;
     return item;
   }));
 }
@@ -392,7 +416,8 @@ function drawCharts() {
   const last = (k) => shown.map(([, points]) => points.at(-1)?.[k]).filter((value) => value !== null && value !== undefined);
   const ages = last(1), rates = last(0);
   $("age-now").textContent = ages.length ? `${Math.round(Math.max(...ages))} ms` : "–";
-  $("fps-now").textContent = rates.length ? rates.reduce((sum, rate) => sum + rate, 0).toFixed(1) : "–";
+  $("fps-now").textContent = rates.length ? rates.reduce((sum, rate) => sum + rate, 0).toFixed(1) + (rates.length > 1 ? " in all" : "") : "–";
+  for (const name of ["age", "fps"]) $(name).parentElement.hidden = !shown.length;
 }
 
 function drawChart(canvas, shown, k, band) {
@@ -532,6 +557,7 @@ matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => { if
 // -- small things
 
 const sleep = (milliseconds) => new Promise((go) => setTimeout(go, Math.max(0, milliseconds)));
+const shortOf = (name) => (/^\w+:\/\//.test(name) ? name.replace(/^\w+:\/\//, "") : name.replace(/^(?:\w+:)?.*\//, "")) || name;
 const percent = (part) => `${Math.round(100 * part)} %`;
 const ms = (value) => (value === null || value === undefined ? "–" : value >= 100 ? value.toFixed(0) : value >= 10 ? value.toFixed(1) : value.toFixed(2));
 
@@ -545,6 +571,12 @@ function duration(seconds) {
 function make(tag, ...content) {
   const made = document.createElement(tag);
   made.append(...content);
+  return made;
+}
+
+function aside(text) {
+  const made = make("span", text);
+  made.className = "aside";
   return made;
 }
 
