@@ -19,6 +19,7 @@ import os
 import select
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -42,6 +43,12 @@ _FLAGS = (
     "--remote-debugging-pipe",
 )
 
+# The pipe is to be on these two; either may be one of the other's ends now.
+_ON_3_AND_4 = """import os, sys
+ends = [os.dup(os.dup(os.dup(int(end)))) for end in sys.argv[1:3]]
+for place, end in zip((3, 4), ends): os.dup2(end, place)
+os.execv(sys.argv[3], sys.argv[3:])"""
+
 
 class Browser:
     """One process; skips the test, saying why, where there is none."""
@@ -54,7 +61,7 @@ class Browser:
         self._in, theirs_out = os.pipe()
         command = [str(program), *_FLAGS, f"--user-data-dir={self._home.name}", "about:blank"]
         self._process = subprocess.Popen(
-            ["sh", "-c", f'exec "$0" "$@" 3<&{theirs_in} 4>&{theirs_out}', *command],
+            [sys.executable, "-ESc", _ON_3_AND_4, str(theirs_in), str(theirs_out), *command],
             pass_fds=(theirs_in, theirs_out),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -67,10 +74,10 @@ class Browser:
         self._pages: dict[str, Page] = {}
 
     def open(self, url: str, *, width: int = 1440, height: int = 900, dark: bool = False) -> Page:
-        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        target = self.call("Target.createTarget", url="about:blank", newWindow=True)["targetId"]
         session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         page = self._pages[session] = Page(self, session, target)
-        for domain in ("Page", "Runtime", "Log", "Network"):
+        for domain in ("Page", "Runtime", "Log", "Network", "DOM"):
             page.call(f"{domain}.enable")
         page.resize(width, height)
         page.prefer(dark=dark)
@@ -117,7 +124,7 @@ class Browser:
 
 
 class Page:
-    """A tab."""
+    """A window of its own: a tab behind another one is hidden, and does nothing."""
 
     def __init__(self, browser: Browser, session: str, target: str) -> None:
         self._browser, self._session, self._target = browser, session, target
@@ -167,11 +174,24 @@ class Page:
         told = [{"name": name, "value": value} for name, value in features.items()]
         self.call("Emulation.setEmulatedMedia", features=told)
 
-    def screenshot(self, path: Path, *, whole: bool = False) -> bytes:
-        """A PNG, also in `path`; `whole`: of all that one can scroll to."""
-        data = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)["data"]
-        path.write_bytes(base64.b64decode(data))
-        return path.read_bytes()
+    def screenshot(self, path: Path | None = None, *, of: str | None = None) -> bytes:
+        """A PNG, also in `path`; `of`: of the first element of that selector alone."""
+        options: dict[str, Any] = {"format": "png"}
+        if of is not None:
+            box = f"const box = document.querySelector({of!r}).getBoundingClientRect(); "
+            sides = self.ask(
+                "(() => { " + box + "return {x: box.x, y: box.y, width: box.width, height: box.height} })()"
+            )
+            options["clip"] = {**sides, "scale": 1}
+        data = base64.b64decode(self.call("Page.captureScreenshot", **options)["data"])
+        if path is not None:
+            path.write_bytes(data)
+        return data
+
+    def choose_file(self, selector: str, path: Path) -> None:
+        """As a person does in the dialog of an `<input type=file>`."""
+        found = self.call("Runtime.evaluate", expression=f"document.querySelector({selector!r})")
+        self.call("DOM.setFileInputFiles", files=[str(path)], objectId=found["result"]["objectId"])
 
     def close(self) -> None:
         self._browser.call("Target.closeTarget", targetId=self._target)

@@ -37,7 +37,7 @@ HEADERS = {
     "content-security-policy": _CSP,
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
-    "referrer-policy": "no-referrer",
+    "referrer-policy": "same-origin",  # with none at all, browsers send a form without saying from where
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
 }
