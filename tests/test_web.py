@@ -142,8 +142,8 @@ def test_a_frame_is_encoded_when_somebody_looks_and_once_for_all(
     assert encoded == []
     for _ in range(3):
         assert live(port_of(sink)).jpegs == [b"jpeg"]
-    live(port_of(sink), "width=100")
-    live(port_of(sink), "width=400")
+    for width in (400, 480, 321):
+        live(port_of(sink), f"width={width}")
     assert encoded == [960, 480]
 
 

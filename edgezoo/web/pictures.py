@@ -10,7 +10,7 @@ from edgezoo.optional import require
 from edgezoo.web.figures import SOURCES
 from edgezoo.web.hub import Shot
 
-WIDTHS = (480, 960, 1920)
+WIDTHS = (320, 480, 640, 960, 1280, 1920)
 """Pixels: a page asks for what it has room for, and gets the next of these."""
 _QUALITY = 80
 
