@@ -577,6 +577,28 @@ def test_keys_end_the_show(key: int, done: bool, window: Any) -> None:
     assert screen.open == set()
 
 
+def test_a_window_without_frames_is_looked_after(window: Any) -> None:
+    sink, screen = window(-1, -1, ord("q"))
+    sink.idle()
+    assert not sink.done, "nothing is shown yet"
+    sink.write(frame(source="a"), CAR)
+    sink.event(Event("a", "lost", "unplugged"))
+    sink.event(Event("b", "lost", "not shown"))
+    sink.event(Event("a", "live", "back after 2 s"))
+    assert screen.titles == ["a: lost: unplugged", "a"]
+    sink.idle()
+    assert not sink.done
+    sink.idle()
+    assert sink.done
+    sink.event(Event("a", "lost", "nobody looks"))
+    sink.close()
+    sink, screen = window()
+    sink.write(frame(source="a"), CAR)
+    screen.open.clear()
+    sink.idle()
+    assert sink.done, "it was closed"
+
+
 @pytest.mark.parametrize("closed", [{"a"}, {"a", "b"}])
 def test_closing_a_window_ends_the_show(closed: set[str], window: Any) -> None:
     sink, screen = window()

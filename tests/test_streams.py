@@ -109,7 +109,8 @@ def test_a_stall_that_passes_is_no_loss() -> None:
 
 
 @pytest.mark.parametrize(
-    ("fps", "stalled_s", "lost_s"), [(60, 0.75, 2.0), (30, 0.75, 2.0), (5, 1.0, 2.0), (1, 5.0, 10.0), (0.1, 50.0, 100.0)]
+    ("fps", "stalled_s", "lost_s"),
+    [(60, 0.75, 2.0), (30, 0.75, 2.0), (5, 1.0, 2.0), (1, 5.0, 10.0), (0.1, 50.0, 100.0)],
 )
 def test_a_few_intervals_without_a_frame_are_a_stall(fps: float, stalled_s: float, lost_s: float) -> None:
     clock = Clock()
@@ -207,6 +208,18 @@ def test_tries_grow_apart_up_to_a_limit(error: type[SourceError], longest: float
         expected = min(2 * expected, longest)
     assert len(set(delays[10:])) > 20, "no two cameras ask in step"
     assert clock.told.count("lost") == 1, "nothing new is no event"
+
+
+def test_a_try_that_got_further_than_those_before_is_not_made_to_wait_for_them() -> None:
+    clock = Clock()
+    clock.opens()
+    clock.frames(1)
+    for _ in range(10):
+        clock.fails(SourceAbsent("nobody"))
+    clock.opens()
+    delay = clock.fails(SourceError("it broke off before the first frame"))
+    assert delay is not None
+    assert delay <= 0.25
 
 
 def test_another_reason_is_an_event() -> None:

@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgezoo.address import Address
-from edgezoo.cli import options, show
+from edgezoo.cli import following, options, show
 from edgezoo.cli.watch import Watch, report
+from edgezoo.engine import Engine
 from edgezoo.errors import RequestError, SinkError
 from edgezoo.frame import Event
 from edgezoo.machine import share_heaps
@@ -23,6 +24,7 @@ from edgezoo.sources import Source
 from edgezoo.sources.feed import Feed
 from edgezoo.sources.images import Images, is_images
 from edgezoo.sources.paced import Paced
+from edgezoo.tracking import Follower
 
 HOLD_S = 5  # for a photo in a demo's window
 NO_DISPLAY = "no display here: numbers only; --sink out.mp4 records what a window would show"
@@ -49,6 +51,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--frames", type=int, metavar="N", help="stop after N frames")
     parser.add_argument("--corner", action="store_true", help="draw rate and frame age into a corner")
     options.add_wanted(parser)
+    following.arguments(parser)
     options.add_runtime(parser)
     group = parser.add_argument_group("pipeline")
     group.add_argument(
@@ -78,7 +81,7 @@ def play(
     if args.frames is not None and args.frames < 1:
         raise RequestError(f"expected --frames of 1 or more, got {args.frames}")
     share_heaps()
-    watch = Watch(args)
+    watch, follower = Watch(args), following.follower(args)
     with ExitStack() as stack:
         feeds = _feeds(addresses) if opened is None else [replace(Feed.at(addresses[0]), opened=opened)]
         for feed in feeds:
@@ -86,6 +89,7 @@ def play(
                 stack.callback(feed.opened.close)
         _check_targets(args.sinks, feeds)
         watch.single = feeds[0].opened if len(feeds) == 1 else None
+        following.check_photos(follower, watch.photos)
         sinks = _open_sinks(args, watch, demo)
         for sink in sinks:
             stack.callback(sink.close)
@@ -95,40 +99,45 @@ def play(
             watch.limit_s = demo.live_s
         if demo is not None:
             args.model = demo.choose()
-        engine = stack.enter_context(options.open_engine(args, **options.wanted(args)))
-        pipeline = stack.enter_context(
-            Pipeline(
-                feeds,
-                engine,
-                batch=args.batch,
-                wait_ms=args.wait_ms,
-                workers=args.workers,
-                max_age_ms=args.max_age_ms,
-                retries=args.retries,
-                on_event=lambda event: _on_event(event, sinks, watch),
-                on_idle=lambda: _on_idle(pipeline, sinks, watch),
-            )
-        )
+        engine = stack.enter_context(options.open_engine(args, **following.wanted(args, follower)))
+        pipeline = stack.enter_context(_pipeline(args, feeds, engine, sinks, watch))
         for sink in sinks:
             if isinstance(sink, WebSink):
                 sink.watch(pipeline.profile)
                 show.err.print(f"look at [bold]{sink.url}[/]", soft_wrap=True)
         watch.start(engine, pipeline)
         try:
-            _loop(pipeline, sinks, watch, args.frames)
+            _loop(pipeline, sinks, watch, args.frames, follower)
         except KeyboardInterrupt:
             show.err.print("[dim]stopped")
         finally:
             watch.stop()
             pipeline.close()
             if pipeline.profile.delivered:
-                report(args, pipeline)
+                report(args, pipeline, follower)
     watch.tell_recorded(len(feeds))
     return 0
 
 
-def _loop(pipeline: Pipeline, sinks: list[Sink], watch: Watch, limit: int | None) -> None:
+def _pipeline(args: argparse.Namespace, feeds: list[Feed], engine: Engine, sinks: list[Sink], watch: Watch) -> Pipeline:
+    pipeline = Pipeline(
+        feeds,
+        engine,
+        batch=args.batch,
+        wait_ms=args.wait_ms,
+        workers=args.workers,
+        max_age_ms=args.max_age_ms,
+        retries=args.retries,
+        on_event=lambda event: _on_event(event, sinks, watch),
+        on_idle=lambda: _on_idle(pipeline, sinks, watch),
+    )
+    return pipeline
+
+
+def _loop(pipeline: Pipeline, sinks: list[Sink], watch: Watch, limit: int | None, follower: Follower | None) -> None:
     for frame, result in pipeline:
+        if follower is not None:
+            result = follower(frame, result)
         for sink in sinks:
             sink.write(frame, result)
         watch.saw(frame, result)

@@ -9,7 +9,7 @@ from pathlib import Path
 from rich.live import Live
 from rich.text import Text
 
-from edgezoo.cli import show
+from edgezoo.cli import following, show
 from edgezoo.engine import Engine
 from edgezoo.errors import SourceError
 from edgezoo.frame import Event, Frame
@@ -19,6 +19,7 @@ from edgezoo.pipeline.streams import StreamState
 from edgezoo.results import Result
 from edgezoo.sinks import numbered
 from edgezoo.sources import Source
+from edgezoo.tracking import Follower
 
 REFRESH_S = 0.1
 
@@ -142,13 +143,14 @@ class Watch:
         return "".join(f"  {state.source} {state.state} {(now_ns - state.since_ns) / 1e9:.0f} s" for state in silent)
 
 
-def report(args: argparse.Namespace, pipeline: Pipeline) -> None:
+def report(args: argparse.Namespace, pipeline: Pipeline, follower: Follower | None = None) -> None:
     """The figures, as a table or as JSON."""
     profile = pipeline.profile
     for name in pipeline.stuck:
         show.err.print(f"[yellow]{show.plain(name)}: still held by its driver; left behind")
     if args.json:
-        show.print_json(profile.to_dict())
+        counts = {} if follower is None else {"counts": following.to_dict(follower)}
+        show.print_json(profile.to_dict() | counts)
         return
     table = show.table("ms", "p50", "p90", "p99", "max", right=("p50", "p90", "p99", "max"))
     rows = {**profile.stages, "frame age": profile.age}
@@ -158,6 +160,8 @@ def report(args: argparse.Namespace, pipeline: Pipeline) -> None:
     show.err.print(table)
     if len(profile.sources) > 1:
         _report_sources(profile)
+    if follower is not None:
+        following.report(follower)
     reasons = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in profile.dropped.items() if count)
     told = f"{profile.delivered} frames delivered of {profile.grabbed}, {profile.fps:.1f} fps"
     show.err.print(

@@ -16,6 +16,7 @@ from functools import partial
 from edgezoo.errors import RequestError, SourceError, nearest
 from edgezoo.frame import Event
 from edgezoo.latency import Profile, Tally
+from edgezoo.machine import give_back
 from edgezoo.pipeline.inbox import Inbox, Slot
 from edgezoo.pipeline.numbering import Numbering
 from edgezoo.pipeline.readings import Kept, Reader, Reading
@@ -25,6 +26,7 @@ from edgezoo.sources.feed import Feed
 
 MOST_HELD = 3  # threads of one source that a driver may hold at a time
 HELD_S = 0.5  # between looks at whether it has let go of one
+TIDY_S = 30.0  # between times that freed memory is given back
 LATE_S = 0.25  # a watch that wakes so much later than it should was not the only one that could not run
 
 
@@ -178,21 +180,25 @@ class Captures:
     # -- threads: one watches them all
 
     def _watch_all(self) -> None:
+        tidy_s = time.monotonic() + TIDY_S
         while True:
             with self._changed:
                 if self._closed:
                     return
-                due_s = self._due_s()
-                self._changed.wait(None if due_s is None else max(0.0, due_s - time.monotonic()))
-                late_s = 0.0 if due_s is None else time.monotonic() - due_s
-                given_up = [] if self._closed else self._look(late_s)
+                due_s = min(self._due_s(), tidy_s)
+                self._changed.wait(max(0.0, due_s - time.monotonic()))
+                now_s = time.monotonic()
+                given_up = [] if self._closed else self._look(now_s - due_s)
             for source in given_up:
                 source.close()
+            if now_s >= tidy_s:
+                give_back()  # frames are of many sizes, and what they leave behind fits the next ones badly
+                tidy_s = now_s + TIDY_S
 
-    def _due_s(self) -> float | None:
+    def _due_s(self) -> float:
         dues = [kept.stream.due_s() for kept in self._kept.values()]
         dues += [kept.wants_reader_s + HELD_S for kept in self._kept.values() if kept.wants_reader_s is not None]
-        return min((due for due in dues if due is not None), default=None)
+        return min((due for due in dues if due is not None), default=float("inf"))
 
     def _look(self, late_s: float) -> list[Source]:
         """Give up whoever reads a stream from which nothing comes; what there is to close."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import traceback
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -67,6 +68,7 @@ class Reader:
                 self._changed.notify_all()
             self._take_frames(kept, reading, source)
         except Exception as error:
+            traceback.clear_frames(error.__traceback__)  # which would keep their pictures until somebody collects them
             return error
         finally:
             if source is not None:

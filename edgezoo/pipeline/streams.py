@@ -99,6 +99,7 @@ class Stream:
         self._live_since_s = now_s  # of this opening
         self._interval_s = self._longest_s = 0.0
         self._tries = self._in_vain = 0
+        self._longest_try_s = 0.0
         self._refused_s: float | None = None
         self._turn("connecting", "being opened", now_s)
 
@@ -144,16 +145,11 @@ class Stream:
 
     def failed(self, error: Exception, now_s: float) -> float | None:
         """Seconds until it is to be opened again; None: it is over."""
-        cheap = isinstance(error, (SourceAbsent, SourceRefused))
-        came = self._flowing
-        if came:
-            self._in_vain = 0
-            if now_s - self._live_since_s >= STEADY_S:
-                self._tries = 0
-        else:
-            self._in_vain += 1
+        costs_nobody = isinstance(error, (SourceAbsent, SourceRefused)) or self._flowing
+        if self._flowing and now_s - self._live_since_s >= STEADY_S:
+            self._tries = 0
+        self._in_vain = 0 if self._flowing else self._in_vain + 1
         self._reading = self._flowing = False
-        self._tries += 1
         what = _plain(error, self._address)
         given_up = self._retries is not None and self._in_vain >= self._retries + (not self._was_live)
         if not self._reopens or not isinstance(error, OSError) or given_up or self._is_final(error, now_s):
@@ -161,10 +157,7 @@ class Stream:
             self._turn("ended", what + tried, now_s, error=True)
             return None
         self._turn("lost", what, now_s)
-        if self._tries == 1:
-            return 0.0
-        longest_s = LONGEST_ASK_S if cheap or came else LONGEST_TRY_S
-        return min(longest_s, SHORTEST_TRY_S * 2.0 ** min(self._tries - 2, 16)) * self._dice.uniform(0.5, 1.0)
+        return self._pause_s(LONGEST_ASK_S if costs_nobody else LONGEST_TRY_S)
 
     def ended(self, now_s: float, reason: str = "it came to its end") -> None:
         self._reading = self._flowing = False
@@ -224,6 +217,14 @@ class Stream:
         if self.state == "live":
             self._interval_s += ((gap_s - self._interval_s) / 16) if self._interval_s else gap_s
         self._longest_s = max(min(gap_s, LONGEST_S), 0.98 * self._longest_s)
+
+    def _pause_s(self, longest_s: float) -> float:
+        """Before the next try: none before the first, then ever longer, as long as tries fail in the same way."""
+        self._tries = self._tries + 1 if longest_s == self._longest_try_s or not self._tries else 2
+        self._longest_try_s = longest_s
+        if self._tries == 1:
+            return 0.0
+        return min(longest_s, SHORTEST_TRY_S * 2.0 ** min(self._tries - 2, 16)) * self._dice.uniform(0.5, 1.0)
 
     def _is_final(self, error: Exception, now_s: float) -> bool:
         if not isinstance(error, SourceRefused):

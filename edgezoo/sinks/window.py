@@ -72,7 +72,9 @@ class WindowSink:
         """The title of a window tells why its picture stands still."""
         if event.source in self._windows and not self.done:
             title = event.source if event.kind == "live" else f"{event.source}: {event.kind}: {event.message}"
-            require("cv2").setWindowTitle(event.source, title)
+            cv2 = require("cv2")
+            with contextlib.suppress(cv2.error):  # the person closed it before
+                cv2.setWindowTitle(event.source, title)
 
     def idle(self) -> None:
         """Between frames that do not come: keys are still heard, and windows drawn."""
