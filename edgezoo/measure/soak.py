@@ -68,7 +68,7 @@ class Soak:
     losses_s: dict[str, list[float]] = field(default_factory=dict)
     """How long each stream was lost, each time; by source."""
     backs_s: list[float] = field(default_factory=list)
-    """The same of all, without the time in which the camera gave nothing, where it tells that."""
+    """The same of all, without the time in which the camera gave nothing, where it tells that; for each time it died."""
     events: dict[str, int] = field(default_factory=dict)
     """How many of each kind."""
     profile: Profile = field(default_factory=Profile)
@@ -262,7 +262,8 @@ class _Watch:
         nothing = now.unplugged + now.stalled - before.unplugged - before.stalled
         lost_s = now_s - since_s
         self._found.losses_s.setdefault(source, []).append(lost_s)
-        self._found.backs_s.append(lost_s * (1 - nothing / made) if made else lost_s)
+        deaths = 1 + now.deaths - before.deaths  # it may die again before anybody has seen a frame
+        self._found.backs_s.append((lost_s * (1 - nothing / made) if made else lost_s) / deaths)
 
     def _faults(self, source: str) -> Faults:
         return faults_of(self._addresses[source]) if source in self._addresses else Faults()
