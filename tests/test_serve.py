@@ -415,6 +415,7 @@ def test_the_command_tells_where_it_is_and_ends_well(bundle_of: Callable[..., Bu
         (["--timeout", "-1"], "expected a limit of seconds above 0"),
         (["--queue", "0"], "expected queue of 1 to 65536"),
         (["--source", "camrea:0"], "no source is called 'camrea'"),
+        (["--source", "nothing.mp4"], "nothing.mp4"),
         (["--line", "1,2,3"], "expected"),
         (["--capture", "/no/where/kept"], "its parent is not there"),
     ],

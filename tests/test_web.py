@@ -29,6 +29,7 @@ from edgezoo.preprocess import Preprocess
 from edgezoo.results import Crossing, Detections, LineCount, ZoneCount
 from edgezoo.sinks import open_sink
 from edgezoo.sinks.web import WebSink, from_address
+from edgezoo.tracking import Follower, Line
 from edgezoo.web.figures import EVENTS, POINTS, SOURCES, Figures
 from edgezoo.web.hub import Controls, Hub
 from edgezoo.web.pictures import encode
@@ -422,6 +423,34 @@ def test_a_server_asks_its_model_anew(bundle_of: Callable[..., Bundle]) -> None:
 def _framed(port: int, kind: str = "detections") -> Mapping[str, Any] | None:
     frames = live(port).frames
     return frames[0] if frames and kind in frames[0]["result"] else None
+
+
+def test_a_server_follows_what_it_sees(bundle_of: Callable[..., Bundle]) -> None:
+    with Engine(bundle_of("squares", RECIPE), threads=1) as engine:
+        source = "synthetic:#size=64x48&fps=30&shapes=1&seed=6"
+        options = {"sources": [source], "follower": lambda: Follower([Line.parse("0.5,0,0.5,1,door")])}
+        with serving({"squares": engine}, **options) as service:
+            row = wait_for(lambda: _followed(service.server.port))
+            figures = live(service.server.port).figures
+    assert row["places"][0]["name"] == "door"
+    assert set(row["places"][0]["told"]) == {"in", "out", "crossed"}
+    assert figures is not None
+    assert figures["controls"]["least"] == figures["controls"]["threshold"] == 0.25, "below, nothing is followed"
+
+
+def _followed(port: int) -> Mapping[str, Any] | None:
+    row = _framed(port)
+    return row if row and [box for box in row["result"]["detections"] if box.get("track")] else None
+
+
+def test_a_server_outlives_its_sources(bundle_of: Callable[..., Bundle]) -> None:
+    with Engine(bundle_of("squares", RECIPE), threads=1) as engine:
+        sources = ["synthetic:#size=64x48&fps=50&frames=5", "synthetic:#size=64x48&fps=50&frames=5&live=0"]
+        with serving({"squares": engine}, sources=sources) as service:
+            port = service.server.port
+            wait_for(lambda: [source["state"] for source in live(port).figures["sources"]] == ["ended", "ended"])  # type: ignore[index]
+            assert len(live(port).frames) == 2, "their last pictures"
+            assert ask(port, "/readyz").status == 200
 
 
 def test_a_login_is_never_told(

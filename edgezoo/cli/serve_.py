@@ -7,11 +7,17 @@ import os
 import signal
 from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from types import FrameType
+from typing import TYPE_CHECKING
 
 from edgezoo.cli import following, options, show
 from edgezoo.engine import Engine
 from edgezoo.errors import RequestError
+from edgezoo.machine import share_heaps
+
+if TYPE_CHECKING:
+    from edgezoo.tracking import Follower
 
 HELP = "Serve models over HTTP, and a page for browsers with the live picture of every source."
 
@@ -99,7 +105,7 @@ def run(args: argparse.Namespace) -> int:
             listening,
             token=token,
             sources=args.sources,
-            follower=None if follower is None else lambda: following.follower(args) or follower,
+            follower=partial(_follower, args) if follower is not None else None,
             capture=capture,
             limits=limits,
             batch=args.batch,
@@ -109,6 +115,7 @@ def run(args: argparse.Namespace) -> int:
         )
         runs = "; ".join(f"{name} {engine.artifact.name}, {engine.runs}" for name, engine in engines.items())
         quiet_decoders()
+        share_heaps()
         try:
             _end_by_signal(service.stop)
             show.out.print(f"[bold]{service.url}[/]  {show.plain(runs)}", soft_wrap=True)
@@ -128,6 +135,13 @@ def _end_by_signal(stop: Callable[[], None]) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, first)
+
+
+def _follower(args: argparse.Namespace) -> Follower:
+    """Another one, that has seen nothing yet."""
+    made = following.follower(args)
+    assert made is not None
+    return made
 
 
 def _engines(args: argparse.Namespace, stack: ExitStack) -> dict[str, Engine]:

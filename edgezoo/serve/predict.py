@@ -117,9 +117,7 @@ class Predict:
             try:
                 body = await asyncio.wait_for(self._read(request), self._left_s(began_s))
             except asyncio.TimeoutError:
-                raise Refusal(
-                    408, f"expected the body within {self._limits.seconds:g} s, it did not come", headers=_CLOSE
-                ) from None
+                raise Refusal(408, f"expected the body within {self._limits.seconds:g} s, it did not come") from None
             yield body
         finally:
             self._bytes_held -= wanted
@@ -129,7 +127,7 @@ class Predict:
         async for part in request.stream():
             body += part
             if len(body) > self._limits.bytes:
-                raise Refusal(413, f"expected a body of at most {self._limits.bytes} bytes, more came", headers=_CLOSE)
+                raise Refusal(413, f"expected a body of at most {self._limits.bytes} bytes, more came")
         return bytes(body)
 
     def _check(self, files: list[Part]) -> None:
@@ -180,9 +178,6 @@ class Predict:
 
     def _left_s(self, began_s: float) -> float:
         return max(0.0, began_s + self._limits.seconds - time.monotonic())
-
-
-_CLOSE = {"connection": "close"}
 
 
 def _no_room(batcher: Batcher, images: int, full: Full) -> Refusal:

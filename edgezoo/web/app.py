@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import struct
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from functools import partial
@@ -38,16 +38,14 @@ def page_app(
     registry: CollectorRegistry,
     *,
     routes: Sequence[Route] = (),
-    starts: Callable[[], None] = lambda: None,
 ) -> Starlette:
-    """The page's application; `routes` of others beside it, `starts` is called in the server's loop."""
+    """The page's application, with `routes` of others beside its own."""
     executor = ThreadPoolExecutor(2, thread_name_prefix="edgezoo pictures")
     live = Live(hub, Pictures(executor), executor)
 
     @asynccontextmanager
     async def life(app: Starlette) -> AsyncIterator[None]:
         hub.attach(asyncio.get_running_loop())
-        starts()
         ticking = asyncio.create_task(hub.tick())
         yield
         ticking.cancel()
@@ -211,7 +209,7 @@ async def _metrics(registry: CollectorRegistry, request: Request) -> Response:
 async def _no_route(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     path = request.url.path[:80]
-    line = f"expected a path of this server, got {path!r}; /openapi.json and the page at / tell what there is"
+    line = f"expected a path of this server, got {path!r}; try /"
     if error.status_code == 405:
         line = f"expected another method for {path!r}, got {request.method[:20]}"
     return refused(Refusal(error.status_code, line, headers=error.headers))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections import Counter, deque
@@ -58,7 +59,9 @@ class Figures:
         self._began_s = time.monotonic()
         self._profile: Profile | None = None
         self._sources: dict[str, Seen] = {}
-        self._numbers = 0
+        self._numbers: dict[str, int] = {}
+        """Of all sources there were: one that comes again has the number that it had."""
+        self._next = itertools.count(1)
         self._events: deque[dict[str, Any]] = deque(maxlen=EVENTS)
         self._heard = 0
         self._spent: deque[dict[str, tuple[int, float]]] = deque(maxlen=RATE_TICKS + 1)
@@ -135,8 +138,11 @@ class Figures:
             if len(self._sources) >= SOURCES:
                 ended = [each.name for each in self._sources.values() if each.state == "ended"]
                 del self._sources[ended[0] if ended else next(iter(self._sources))]
-            self._numbers += 1
-            self._sources[name] = Seen(self._numbers, name, time.monotonic())
+            if name not in self._numbers:
+                self._numbers[name] = next(self._next)
+            self._sources[name] = Seen(self._numbers[name], name, time.monotonic())
+            while len(self._numbers) > 4 * SOURCES:
+                del self._numbers[next(iter(self._numbers))]
         return self._sources[name]
 
     def _told(self, source: Seen, missing: int, now_s: float) -> dict[str, Any]:

@@ -94,7 +94,6 @@ class WebServer:
         )
         self._server = uvicorn.Server(settings)
         self._thread = threading.Thread(target=self._run, name="edgezoo web", daemon=True)
-        self._failure: BaseException | None = None
 
     @property
     def host(self) -> str:
@@ -128,10 +127,7 @@ class WebServer:
         self._socket.close()
 
     def _run(self) -> None:
-        try:
-            self._server.run(sockets=[self._socket])
-        except BaseException as error:
-            self._failure = error
+        self._server.run(sockets=[self._socket])
 
     def __enter__(self) -> WebServer:
         self.start()
