@@ -70,7 +70,6 @@ def test_controls(kind: str) -> None:
         server.pace(30)
         next(frames)
         assert seconds_of(frames, 5) < 0.8
-        server.resize("640x480")
         server.vanish()
         with pytest.raises(SourceError, match="404"):
             open_source(server.url)
@@ -78,6 +77,7 @@ def test_controls(kind: str) -> None:
         server.appear()
         check_it_ends(frames, server.stall)
         server.go_on()
+        server.resize("640x480")
         frames = iter(larger := open_source(server.url))
         assert larger.size_wh == (640, 480)
         next(frames)

@@ -539,6 +539,23 @@ def test_a_source_that_hangs_while_it_is_opened_is_given_up(world: World, monkey
     assert accounted(pipeline)
 
 
+def test_closing_hardly_waits_for_a_source_that_is_being_opened(world: World) -> None:
+    release = threading.Event()
+
+    def hangs() -> Numbers:
+        release.wait(20)
+        return Numbers(5, live=True)
+
+    world.behaviours = {"rtsp://mute/": [hangs], "rtsp://good/": [lives(every_s=0.01)]}
+    pipeline = Pipeline([*world.behaviours], Echo())
+    run_until(pipeline, lambda: True)
+    began = time.monotonic()
+    pipeline.close()
+    assert time.monotonic() - began < 3
+    assert pipeline.stuck == ("edgezoo capture rtsp://mute/",)
+    release.set()
+
+
 def test_sources_come_and_go_while_it_runs(world: World) -> None:
     world.behaviours = {"rtsp://a/": [lives()], "rtsp://me:secret@b/": [lives()], "rtsp://c/": [absent()]}
     events: list[Event] = []

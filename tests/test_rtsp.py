@@ -280,6 +280,31 @@ def test_the_relay_leaves_wrong_marks_alone() -> None:
 
 
 @pytest.mark.parametrize(
+    ("codec", "size", "others"),
+    [
+        (b"H264", b"\x67 small", [b"\x65 pixels", b"\x68 more", b"\x7c\x67 part"]),
+        (b"H264", b"\x18\0\x08\x67 small\0\x02\x68!", [b"\x18\0\x02\x68!"]),
+        (b"H265", b"\x42\x01 small", [b"\x40\x01 more", b"\x26\x01 pixels"]),
+        (b"H265", b"\x60\x01\0\x03\x40\x01!\0\x08\x42\x01 small", [b"\x60\x01\0\x02\x40\x01"]),
+        (b"JPEG", b"", [b"\x67 pixels"]),
+    ],
+)
+def test_the_relay_sees_another_size(codec: bytes, size: bytes, others: list[bytes]) -> None:
+    ends = FrameEnds()
+    ends.feed(answer(DESCRIPTION % codec) + packet(0, end=True, payload=size))
+    ends.watch_size()
+    for number, payload in enumerate([*others, size, b"\x18\0", b"\x60"], 1):
+        ends.feed(packet(number, end=True, payload=payload))
+    ends.feed(packet(9, end=True, payload=size.replace(b"small", b"audio"), payload_type=97))
+    extended = bytearray(packet(10, end=True, payload=b"\x67ab\0\x01\x67abcd" + (size or b"\x65")))
+    extended[4] |= 0x10
+    ends.feed(bytes(extended))
+    assert not ends.resized
+    ends.feed(packet(11, end=True, payload=size.replace(b"small", b"large")))
+    assert ends.resized is bool(size)
+
+
+@pytest.mark.parametrize(
     "strange",
     [
         b"\x00\x01 not RTSP at all",

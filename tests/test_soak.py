@@ -24,7 +24,7 @@ from edgezoo.preprocess import Preprocess
 pytest.importorskip("cv2", reason="chaos resizes")
 
 QUIET = "chaos:synthetic:#size=64x48&fps=40&shapes=1&seed={}"
-WILD = QUIET + "&die=0.02&die_s=0.2&drop=0.05&burst=0.05&burst_frames=4&resize=0.05&corrupt=0.05"
+WILD = QUIET + "&die=0.05&die_s=0.2&drop=0.05&burst=0.05&burst_frames=4&resize=0.05&corrupt=0.05"
 
 
 def samples(
@@ -102,7 +102,7 @@ def test_wild_cameras_under_a_good_pipeline() -> None:
     assert sum(faults["deaths"] for faults in found.faults.values()) >= 2
     assert "1:00 left" in told[-1]
     assert "lost" in "".join(told)
-    assert len(told) == len(found.samples) > 20
+    assert len(told) == len(found.samples) > 5
     assert json.loads(json.dumps(found.to_dict()))["profile"]["grabbed"] == sum(
         faults["given"] for faults in found.faults.values()
     )

@@ -147,7 +147,7 @@ def report(args: argparse.Namespace, pipeline: Pipeline, follower: Follower | No
     """The figures, as a table or as JSON."""
     profile = pipeline.profile
     for name in pipeline.stuck:
-        show.err.print(f"[yellow]{show.plain(name)}: still held by its driver; left behind")
+        show.err.print(f"[yellow]{show.plain(name)}: still held by its driver or server; left behind")
     if args.json:
         counts = {} if follower is None else {"counts": following.to_dict(follower)}
         show.print_json(profile.to_dict() | counts)

@@ -68,7 +68,7 @@ class Soak:
     losses_s: dict[str, list[float]] = field(default_factory=dict)
     """How long each stream was lost, each time; by source."""
     backs_s: list[float] = field(default_factory=list)
-    """The same of all, without the time in which the camera gave nothing, where it tells that; for each time it died."""
+    """The same of all for each time that it died, without the time in which it gave nothing, where a camera tells."""
     events: dict[str, int] = field(default_factory=dict)
     """How many of each kind."""
     profile: Profile = field(default_factory=Profile)

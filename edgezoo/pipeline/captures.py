@@ -25,6 +25,7 @@ from edgezoo.sources import Source
 from edgezoo.sources.feed import Feed
 
 MOST_HELD = 3  # threads of one source that a driver may hold at a time
+OPENING_S = 1.0  # how long closing waits for one that opens a source
 HELD_S = 0.5  # between looks at whether it has let go of one
 TIDY_S = 30.0  # between times that freed memory is given back
 LATE_S = 0.25  # a watch that wakes so much later than it should was not the only one that could not run
@@ -48,7 +49,7 @@ class Captures:
         self._changed = threading.Condition()
         self._reader = Reader(inbox, profile, self._changed)
         self._started = self._closed = False
-        self._threads: list[threading.Thread] = []
+        self._threads: list[tuple[threading.Thread, Reading]] = []
         self._watch: threading.Thread | None = None
         self.errors: list[Exception] = []
         """Why sources were given up, in that order."""
@@ -117,12 +118,18 @@ class Captures:
             source.close()
 
     def join(self, until_s: float) -> tuple[str, ...]:
-        """Wait for the threads, by the clock until then; the names of those that a driver still holds."""
+        """Wait for the threads, by the clock until then; the names of those that a driver or a server still holds.
+
+        One that waits for a server's answer holds nothing else, and ends in its time: it is hardly waited for.
+        """
+        opening_until_s = min(until_s, time.monotonic() + OPENING_S)
         with self._changed:
-            threads = [*self._threads, *([self._watch] if self._watch is not None else [])]
-        for thread in threads:
-            thread.join(max(0.0, until_s - time.monotonic()))
-        return tuple(thread.name for thread in threads if thread.is_alive())
+            threads = [*self._threads]
+        for thread, reading in threads:
+            thread.join(max(0.0, (opening_until_s if reading.source is None else until_s) - time.monotonic()))
+        if self._watch is not None:
+            self._watch.join(max(0.0, until_s - time.monotonic()))
+        return tuple(thread.name for thread, _ in threads if thread.is_alive())
 
     # -- threads: one reads a source
 
@@ -138,7 +145,7 @@ class Captures:
         kept.reading = Reading()
         target = partial(self._guarded, partial(self._read_on, kept, kept.reading, delay_s))
         thread = threading.Thread(target=target, name=f"edgezoo capture {kept.stream.name}", daemon=True)
-        self._threads = [*(each for each in self._threads if each.is_alive()), thread]
+        self._threads = [*(each for each in self._threads if each[0].is_alive()), (thread, kept.reading)]
         thread.start()
         if kept.feed.live and self._watch is None:
             target = partial(self._guarded, self._watch_all)

@@ -80,9 +80,9 @@ def open_source(text: str) -> Source:
         from edgezoo.sources.gstreamer import GStreamer
 
         return GStreamer(text.partition(":")[2])
-    from edgezoo.sources.stream import Stream
+    from edgezoo.sources.stream import open_stream
 
-    return Stream(address)
+    return open_stream(address)
 
 
 def _open_path(address: Address) -> Source:

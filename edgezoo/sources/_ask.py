@@ -40,41 +40,53 @@ class Promise(NamedTuple):
 
 @contextmanager
 def asked(url: SplitResult, *, timeout_s: float, play: bool = True) -> Iterator[Promise]:
-    """Inside, the server has played for a moment.
+    """Inside, an RTSP server has played for a moment.
 
-    `play`: else an RTSP server has only said that it would, as one has to take who sends over UDP.
-    It is kept on the line meanwhile, for one that has just been left takes a moment before it plays again.
+    `play`: else it has only said that it would, as one has to take who sends over UDP. It is kept on the line
+    meanwhile, for one that has just been left takes a moment before it plays again.
 
     Raises SourceAbsent where nobody answers or sends, or not now; SourceRefused where it says no. Both tell only the
     rest of a line, what came and what to try.
     """
     with ExitStack() as stack:
-        try:
-            promise = _agree(url, timeout_s, play, stack)
-        except SourceError:
-            raise
-        except TimeoutError:
-            longer = f"#timeout={4 * timeout_s:g}"
-            trouble = f"got no picture within {timeout_s:g} s; is it sending? to wait longer: {longer}"
-            raise SourceAbsent(trouble) from None
-        except OSError as error:
-            raise SourceAbsent(no_answer(url, error)) from None
+        with _plainly(url, timeout_s):
+            began = time.monotonic()
+            if play:
+                with Dialog(url, timeout_s) as dialog:
+                    _play(dialog, url)
+            took_s = time.monotonic() - began
+            promise = Promise(_video(stack.enter_context(Dialog(url, timeout_s)), url)[1], took_s)
         yield promise
 
 
-def _agree(url: SplitResult, timeout_s: float, play: bool, stack: ExitStack) -> Promise:
-    """What `asked` does first; the line that is kept is closed with the stack."""
-    began = time.monotonic()
-    if url.scheme.startswith("http"):
-        with Dialog(url, timeout_s) as dialog:
-            check(dialog.say("GET", _path(url)), url)
+def get(url: SplitResult, *, timeout_s: float) -> tuple[Answer, Dialog]:
+    """What an HTTP server answers, and the connection, on which something has begun to come. Raises as `asked` does."""
+    dialog = None
+    try:
+        with _plainly(url, timeout_s):
+            dialog = Dialog(url, timeout_s)
+            answer = check(dialog.say("GET", _path(url)), url)
             dialog.wait_for_data()
-        return Promise("", time.monotonic() - began)
-    if play:
-        with Dialog(url, timeout_s) as dialog:
-            _play(dialog, url)
-    took_s = time.monotonic() - began
-    return Promise(_video(stack.enter_context(Dialog(url, timeout_s)), url)[1], took_s)
+            return answer, dialog
+    except BaseException:
+        if dialog is not None:
+            dialog.hang_up()
+        raise
+
+
+@contextmanager
+def _plainly(url: SplitResult, timeout_s: float) -> Iterator[None]:
+    """What goes wrong inside as SourceAbsent, in plain words."""
+    try:
+        yield
+    except SourceError:
+        raise
+    except TimeoutError:
+        longer = f"#timeout={4 * timeout_s:g}"
+        trouble = f"got no picture within {timeout_s:g} s; is it sending? to wait longer: {longer}"
+        raise SourceAbsent(trouble) from None
+    except OSError as error:
+        raise SourceAbsent(no_answer(url, error)) from None
 
 
 def ask_for_transport(url: SplitResult, transport: str, *, timeout_s: float) -> None:

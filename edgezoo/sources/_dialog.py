@@ -6,6 +6,7 @@ import base64
 import hashlib
 import re
 import secrets
+import select
 import socket
 import ssl
 import time
@@ -163,9 +164,38 @@ class Dialog:
         self.close()
 
     def close(self) -> None:
+        """Say goodbye where something is played to us, and hang up."""
         with suppress(OSError), self._socket:
             if self.session:
                 self.say("TEARDOWN", self.uri)
+
+    # -- for who goes on with the connection, by a clock of his own
+
+    def take(self) -> bytes:
+        """What has come behind the last answer."""
+        pending, self._pending = self._pending, b""
+        return pending
+
+    def receive(self, timeout_s: float) -> bytes:
+        """The next bytes. TimeoutError, ConnectionError: there are none."""
+        self._socket.settimeout(timeout_s)
+        data = self._socket.recv(1 << 18)
+        if not data:
+            raise ConnectionError("it hung up")
+        return data
+
+    def has_more(self) -> bool:
+        """Whether `receive` would not have to wait."""
+        waiting = isinstance(self._socket, ssl.SSLSocket) and self._socket.pending() > 0
+        return waiting or bool(select.select([self._socket], [], [], 0)[0])
+
+    def cut(self) -> None:
+        """Whoever receives is told at once that there is no more. From any thread, any number of times."""
+        with suppress(OSError):  # closed already
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def hang_up(self) -> None:
+        self._socket.close()
 
 
 def _digest(challenge: str, user: str, password: str, method: str, uri: str) -> str:

@@ -15,21 +15,47 @@ from urllib.parse import SplitResult, urlsplit
 from edgezoo.address import Address
 from edgezoo.errors import RequestError, SourceAbsent, SourceError, SourceRefused
 from edgezoo.frame import Frame
-from edgezoo.sources import _ask
+from edgezoo.sources import Source, _ask
 from edgezoo.sources._capture import Capture
 from edgezoo.sources._dialog import PORTS
 from edgezoo.sources._relay import Relay
+from edgezoo.sources.mjpeg import Mjpeg
 
 _OPTIONS_VARIABLE = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
+_EXPECTED = "expected a video stream"
 _LONG_WAIT = 3  # intervals without a frame, after which others wait behind the one that came
 _SILENCE_S = 2.0  # of a server that has just played: nobody else can open anything meanwhile
 _UNREADABLE = 1000  # grabbed frames in a row that are no picture: then it is no video
 
 
+def open_stream(address: Address) -> Source:
+    """The stream of a server, read by FFmpeg but for JPEGs over HTTP. Raises as `open_source` does."""
+    if address.scheme in ("http", "https"):
+        timeout_s, _, _ = _options(address)
+        with _of(str(address)):
+            answer, dialog = _ask.get(_split(address), timeout_s=timeout_s)
+        kind, chunked = (answer.headers.get(name, [""])[0].lower() for name in ("content-type", "transfer-encoding"))
+        if kind.startswith("multipart/") and not chunked:
+            return Mjpeg(address, dialog, timeout_s=timeout_s)
+        dialog.hang_up()
+    return Stream(address)
+
+
+@contextmanager
+def _of(address: str) -> Iterator[None]:
+    """What is raised inside, with the address before it."""
+    try:
+        yield
+    except SourceRefused as error:
+        raise SourceRefused(f"{address}: {_EXPECTED}, {error}", may_pass=error.may_pass) from None
+    except SourceAbsent as error:
+        raise SourceAbsent(f"{address}: {_EXPECTED}, {error}") from None
+
+
 class Stream:
     """A stream that is being sent now; where it ends or stalls, SourceError says so.
 
-    The server is asked first (see `_ask`): SourceAbsent where nobody answers or sends, SourceRefused where it says no.
+    An RTSP server is asked first (see `_ask`): SourceAbsent where nobody answers, SourceRefused where it says no.
 
     Frames that lay waiting are skipped, as many as the time explains for which nobody read, or for which the line
     stood still: the gap in `index` tells. So a slow reader sees fresh frames, a burst after a stall is not played
@@ -54,7 +80,7 @@ class Stream:
                 self.close()
                 raise why_not
         if self._relay is not None:
-            self._relay.silence_s = None
+            self._relay.opened()
         self.fps = self._capture.fps
         self._unreadable = 0
 
@@ -74,6 +100,8 @@ class Stream:
                 grabbed_ns, taken = self._grab_newest(asked - read)
                 if grabbed_ns is None:
                     break
+                if self._relay is not None and self._relay.resized:  # OpenCV would squeeze them into the old size
+                    raise SourceError(f"{self.address}: pictures have another size after frame {index}; open it again")
                 index += taken
                 read = time.monotonic()
                 if (image := capture.retrieve()) is None:
@@ -146,22 +174,18 @@ class Stream:
         return f"the stream ended after frame {index}"
 
     def _told(self, what_came: object) -> str:
-        return f"{self.address}: expected a video stream, {what_came}"
+        return f"{self.address}: {_EXPECTED}, {what_came}"
 
     @contextmanager
     def _asked(self, url: SplitResult) -> Iterator[_ask.Promise]:
         """Inside, the server has played for a moment, as far as that can be seen."""
-        if url.scheme not in PORTS:
+        if not url.scheme.startswith("rtsp"):
             yield _ask.Promise("", 0.0)
             return
         play = self._transport == "tcp"
         with ExitStack() as stack:
-            try:
+            with _of(self.address):
                 promise = stack.enter_context(_ask.asked(url, timeout_s=self._timeout_s, play=play))
-            except SourceRefused as error:
-                raise SourceRefused(self._told(error), may_pass=error.may_pass) from None
-            except SourceAbsent as error:
-                raise SourceAbsent(self._told(error)) from None
             yield promise
 
     def _why_not(self, url: SplitResult, codec: str, waited_s: float) -> SourceError:
