@@ -135,7 +135,8 @@ class Doors:
             raise Refusal(303, "expected the token, got another", headers={"location": "/login?wrong"})
         # Not a redirect: after a link from elsewhere a browser would keep a strict cookie back from it.
         cookie = f"{COOKIE}={self._pass}; HttpOnly; SameSite=Strict; Path=/; Max-Age={_MONTH_S}"
-        page = Response("<!doctype html><title>edgezoo</title>", headers={"set-cookie": cookie, "refresh": "0; url=/"})
+        blank = '<!doctype html><title>edgezoo</title><link rel="icon" href="data:,">'
+        page = Response(blank, headers={"set-cookie": cookie, "refresh": "0; url=/"})
         page.headers["content-type"] = "text/html"
         await page(scope, receive, send)
 

@@ -10,8 +10,8 @@ const CLASS_COLORS = [
 ]; // as on recordings
 const ENDS = {
   delivered: ["shown", "#2f9e5f"], overwritten: ["a newer one came first", "#e0a63c"], too_old: ["too old", "#d2527f"],
-  rate: ["over its rate", "#8a8f98"], lost: ["lost with its stream", "#c05a4a"], removed: ["of a removed source", "#a065c9"],
-  closed: ["left at the end", "#6b6f69"], failed: ["failed", "#b3261e"],
+  rate: ["over its rate", "#8a8f98"], damaged: ["damaged", "#a065c9"], closed: ["under way at the end", "#6b6f69"],
+  failed: ["failed", "#b3261e"],
 };
 const SPAN = 121; // points of a chart
 const TRY_AGAIN_MS = 1000;
@@ -19,7 +19,7 @@ const SHORTEST_MS = 30; // between two questions: several cameras come in one an
 
 const tiles = new Map(); // by the number of the source
 const series = new Map();
-let after = 0, tick = 0, tickMs = 500, picked = null, asked = "", lastEvent = -1, figures = null, dragging = 0;
+let after = 0, tick = 0, tickMs = 500, picked = null, asked = "", lastEvent = -1, figures = null, dragging = -Infinity;
 let model = null, threshold = 0, photo = null;
 
 // -- asking
@@ -103,7 +103,7 @@ class Tile {
   draw(bitmap, frame) {
     const [width, height] = frame.size_wh;
     this.picture.style.aspectRatio = `${width} / ${height}`;
-    this.picture.style.maxWidth = `calc((100vh - 140px) * ${width / height})`; // no higher than the window
+    this.root.style.maxWidth = `calc((100vh - 140px) * ${width / height})`; // no higher than the window
     if (this.image.width !== bitmap.width || this.image.height !== bitmap.height) {
       this.image.width = bitmap.width;
       this.image.height = bitmap.height;
