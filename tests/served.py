@@ -7,7 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from typing import Any
@@ -38,7 +38,10 @@ class Answer:
 @contextmanager
 def serving(engines: Mapping[str, Engine], *, sources: Sequence[str] = (), **options: Any) -> Iterator[Service]:
     before = {thread.ident for thread in threading.enumerate()}
-    service = Service(engines, open_port("127.0.0.1", 0), sources=sources, **options)
+    with ExitStack() as unless_made:
+        listening = unless_made.enter_context(open_port("127.0.0.1", 0))
+        service = Service(engines, listening, sources=sources, **options)
+        unless_made.pop_all()
     running = threading.Thread(target=service.run, name="test's server")
     running.start()
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -166,6 +167,27 @@ def test_parts_are_taken_as_they_are() -> None:
     assert all(part.is_file for part in found)
     with pytest.raises(RequestError, match="there are more than 2"):
         parts("multipart/form-data; boundary=a", body.replace(b"--ab", b"-ab"), most=2)
+
+
+def test_what_is_sent_never_touches_the_disk(port: int) -> None:
+    image = bytes(cv2.imencode(".bmp", graphs.scene((1200, 900), BOX))[1])
+    body, kind = multipart({"a.bmp": image, "b.bmp": image})
+    opened: list[Any] = []
+    watching = True
+
+    def hear(event: str, given: Any) -> None:
+        if watching and event == "open" and given[2] & (os.O_WRONLY | os.O_RDWR):
+            opened.append(given)
+
+    sys.addaudithook(hear)  # for as long as this process lives
+    try:
+        answer = ask(port, "/v1/predict", body, content_type=kind)
+        assert (answer.status, len(answer.json["results"]), len(body) > 6_000_000) == (200, 2, True)
+        assert opened == []
+        with open(os.devnull, "w"):
+            assert len(opened) == 1, "it would have been heard"
+    finally:
+        watching = False
 
 
 # -- what else it tells

@@ -426,12 +426,21 @@ def _framed(port: int, kind: str = "detections") -> Mapping[str, Any] | None:
 
 
 def test_a_server_follows_what_it_sees(bundle_of: Callable[..., Bundle]) -> None:
-    with Engine(bundle_of("squares", RECIPE), threads=1) as engine:
-        source = "synthetic:#size=64x48&fps=30&shapes=1&seed=6"
-        options = {"sources": [source], "follower": lambda: Follower([Line.parse("0.5,0,0.5,1,door")])}
-        with serving({"squares": engine}, **options) as service:
-            row = wait_for(lambda: _followed(service.server.port))
-            figures = live(service.server.port).figures
+    options: dict[str, Any] = {"sources": ["synthetic:#size=64x48&fps=30&shapes=1&seed=6"]}
+    options["follower"] = lambda: Follower([Line.parse("0.5,0,0.5,1,door")])
+    bundles = {"squares": bundle_of("squares", RECIPE), "colors": bundle_of("colors", RECIPE)}
+    with Engine(bundles["squares"], threads=1) as squares, Engine(bundles["colors"], threads=1) as colors:
+        with serving({"squares": squares, "colors": colors}, **options) as service:
+            port = service.server.port
+            row = wait_for(lambda: _followed(port))
+            figures = live(port).figures
+            assert order(port, "/live/model", {"model": "colors"})[0] == 200
+            wait_for(lambda: _framed(port, "labels"))
+        with (
+            pytest.raises(RequestError, match="expected a model that finds objects to track, got colors"),
+            serving({"colors": colors}, **options),
+        ):
+            pass
     assert row["places"][0]["name"] == "door"
     assert set(row["places"][0]["told"]) == {"in", "out", "crossed"}
     assert figures is not None

@@ -59,7 +59,7 @@ class Service:
         patience: Patience | None = None,
     ) -> None:
         """`engines` by name, the first is asked where a request names none; they stay their owner's. `listening`: what
-        `open_port` gave, owned from now on; None: port 8080 of this machine alone. Raises RequestError.
+        `open_port` gave, closed with this once it is made; None: port 8080 of this machine alone. Raises RequestError.
         """
         listening = listening or open_port(LOCAL, 8080)
         host = str(listening.getsockname()[0])

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from edgezoo.engine import Engine
-from edgezoo.errors import EdgezooError, SourceError
+from edgezoo.errors import EdgezooError, RequestError, SourceError
 from edgezoo.frame import Event
 from edgezoo.pipeline import Pipeline
 from edgezoo.sources.feed import Feed
@@ -42,6 +42,10 @@ class Live:
             feed = Feed.at(source)
             if not feed.live:  # a clip that is not there, or no address at all, is told now
                 feed.open().close()
+        if follower is not None and not any(map(_detects, engines.values())):
+            raise RequestError(
+                f"expected a model that finds objects to track, got {', '.join(engines)}; try yolox_nano"
+            )
         self._engines, self._sources, self._hub, self._follower = engines, sources, hub, follower
         self._batch, self._wait_ms, self._retries = batch, wait_ms, retries
         self._model = next(iter(engines))
@@ -74,7 +78,7 @@ class Live:
         self._hub.begin()
         with self._engines[model].fork(threads=self._engines[model].runs.threads) as engine:
             engine.ask = replace(engine.ask, score=self._floor(self._hub.controls.threshold))
-            follower = None if self._follower is None else self._follower()
+            follower = self._follower() if self._follower is not None and _detects(engine) else None
             pipeline = Pipeline(
                 self._feeds(), engine, endless=True, on_event=self._hub.event,
                 on_idle=lambda: pipeline.close() if self._is_over(model) else None,
@@ -117,8 +121,12 @@ class Live:
         return feeds
 
 
+def _detects(engine: Engine) -> bool:
+    return engine.bundle.manifest.task == "detect"
+
+
 def default_threshold(engine: Engine) -> float:
     """What is shown at first: what the model would answer unasked."""
     if engine.ask.score is not None:
         return engine.ask.score
-    return detect.SCORE if engine.bundle.manifest.task == "detect" else 0.0
+    return detect.SCORE if _detects(engine) else 0.0
