@@ -66,23 +66,11 @@ class Service:
         check_token(host, token, cure=CURE)
         self._limits = limits or Limits()
         self._engines, self._token = engines, token
-        first = next(iter(engines.values()))
-        follows = follower is not None
         self.hub = Hub()
         live = Live(
             engines, sources, self.hub, batch=batch, wait_ms=wait_ms or None, retries=retries, follower=follower
         )
-        self.hub.controls = Controls(
-            models=tuple(engines),
-            model=next(iter(engines)),
-            choose=live.choose,
-            described={name: engine.describe() for name, engine in engines.items()},
-            threshold=default_threshold(first),
-            least=default_threshold(first) if follows else min(LEAST_SCORE, default_threshold(first)),
-            ask=live.ask,
-            capture=capture,
-            photos=True,
-        )
+        self.hub.controls = _controls(engines, live, capture, follows=follower is not None)
         registry = registry_of(self.hub)
         self._counting = Counting(registry)
         self._batchers = {
@@ -180,6 +168,22 @@ class Service:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _controls(engines: Mapping[str, Engine], live: Live, capture: Capture | None, *, follows: bool) -> Controls:
+    """What the page may change; below the score that objects are followed from, nothing is known of them."""
+    threshold = default_threshold(next(iter(engines.values())))
+    return Controls(
+        models=tuple(engines),
+        model=next(iter(engines)),
+        choose=live.choose,
+        described={name: engine.describe() for name, engine in engines.items()},
+        threshold=threshold,
+        least=threshold if follows else min(LEAST_SCORE, threshold),
+        ask=live.ask,
+        capture=capture,
+        photos=True,
+    )
 
 
 def _model(name: str, engine: Engine, is_default: bool) -> dict[str, Any]:
