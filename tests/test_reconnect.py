@@ -216,7 +216,12 @@ def test_no_login_is_told_anywhere(tmp_path: Path, caplog: pytest.LogCaptureFixt
         told += [json.dumps(state.to_dict()) + repr(state) for state in pipeline.states]
         told += [json.dumps(pipeline.profile.to_dict()), repr(pipeline.profile), caplog.text]
         told += [(tmp_path / "out.jsonl").read_text("utf-8"), *chain(raised.value)]
-        for text in ("rtsp://visitor:Pa55-w0rd@127.0.0.1:1/x", "rtsp://visitor:Pa55/w0rd@127.0.0.1/x", wrong):
+        for text in (
+            "rtsp://visitor:Pa55-w0rd@127.0.0.1:1/x",
+            "rtsp://visitor:Pa55/w0rd@127.0.0.1/x",
+            "http://visitor:Pa55-w0rd@127.0.0.1:1/x?password=Pa55-w0rd",
+            wrong,
+        ):
             with pytest.raises(Exception, match=r"127\.0\.0\.1|expected a port") as refused:
                 Pipeline(f"{text}#roi=0,0,1,1", Echo())
             told += chain(refused.value)

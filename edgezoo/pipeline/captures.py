@@ -28,7 +28,7 @@ MOST_HELD = 3  # threads of one source that a driver may hold at a time
 OPENING_S = 1.0  # how long closing waits for one that opens a source
 HELD_S = 0.5  # between looks at whether it has let go of one
 TIDY_S = 30.0  # between times that freed memory is given back
-LATE_S = 0.25  # a watch that wakes so much later than it should was not the only one that could not run
+LATE_S = 1.0  # a watch that wakes so much later than it should was not the only one that could not run
 
 
 class Captures:

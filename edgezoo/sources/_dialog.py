@@ -33,7 +33,7 @@ class Answer(NamedTuple):
 class Dialog:
     """One connection, questions and answers in turns, all within `timeout_s`."""
 
-    url: SplitResult
+    url: SplitResult = field(repr=False)
     timeout_s: float
     session: str = field(default="", init=False)
 
