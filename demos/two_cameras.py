@@ -1,6 +1,6 @@
 """Two cameras, one engine, one line per frame. Usage: python demos/two_cameras.py [SOURCE SOURCE]
 
-Frames of both go through the network in one batch; a camera that dies stops only itself.
+Frames of both go through the network in one batch; a camera that dies stops only itself, and comes back.
 """
 
 import sys
@@ -9,7 +9,7 @@ import edgezoo
 
 
 def tell(event: edgezoo.Event) -> None:
-    print(f"{event.source}: {event.message}", file=sys.stderr)
+    print(f"{event.source}: {event.kind}: {event.message}", file=sys.stderr)
 
 
 def main(*sources: str) -> None:

@@ -6,15 +6,16 @@ Our own options stand behind the last `#`, so that an address keeps its own quer
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from edgezoo.errors import RequestError, nearest
 
 _OPTION = re.compile(r"[a-z_]+=[^&#]*")
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+):(?!\\)", re.IGNORECASE)  # two letters at least: `C:\` is a path
-_LOGIN = re.compile(r"(?<=://)[^/\s]*@")  # up to the last @: passwords have them too
-
+# Up to the last @: passwords have them too. And even a / where it should be %2F: where what stands before the first one
+# is no host and port, the login goes on behind it.
+_LOGIN = re.compile(r"(?<=://)(?:[^/\s]*@|(?!\[)[^/\s:]*:(?!\d{1,5}/)\S*@)")
 
 # `?password=…` of a URL, `user-pw=…` of a GStreamer element.
 _SECRET = re.compile(r"(\b[\w-]*(?:user|pw|pass|secret|token)[\w-]*\s*=\s*)(\"[^\"]*\"|[^\s&]+)", re.IGNORECASE)
@@ -76,6 +77,15 @@ class Address:
         """Option `name` as WIDTHxHEIGHT in pixels."""
         text = self.options.get(name)
         return None if text is None else parse_size(text)
+
+
+def without_options(text: str, names: Collection[str]) -> str:
+    """The address `text` without those options of its own."""
+    if not any(name in Address.parse(text).options for name in names):
+        return text
+    head, _, tail = text.rpartition("#")
+    kept = "&".join(part for part in tail.split("&") if part.partition("=")[0] not in names)
+    return f"{head}#{kept}" if kept else head
 
 
 def parse_size(text: str) -> tuple[int, int]:

@@ -14,6 +14,8 @@
     ├── ShapeError(ValueError)              an array of the wrong shape or dtype
     ├── DataError(ValueError)               a data set that cannot be read as labels and images
     ├── SourceError(OSError)                frames that do not come
+    │   ├── SourceAbsent                    nobody is there yet, which was found out without opening anything
+    │   └── SourceRefused                   it says no, and would again
     └── SinkError(OSError)                  results that cannot be put where they should go
 
 Every error is also the builtin in brackets, so that callers who do not know edgezoo can still
@@ -94,6 +96,18 @@ class DataError(EdgezooError, ValueError):
 
 class SourceError(EdgezooError, OSError):
     pass
+
+
+class SourceAbsent(SourceError):
+    pass
+
+
+class SourceRefused(SourceError):
+    """`may_pass`: a server that is just starting may say so for a moment, as a path that it does not have yet."""
+
+    def __init__(self, message: str, *, may_pass: bool = False) -> None:
+        super().__init__(message)
+        self.may_pass = may_pass
 
 
 class SinkError(EdgezooError, OSError):

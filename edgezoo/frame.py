@@ -42,18 +42,26 @@ class Frame:
         return f"Frame({self.source} #{self.index}, {width}x{height}, pts_s={self.pts_s:.3f})"
 
 
+State = Literal["connecting", "live", "stalled", "lost", "ended"]
+"""Of a stream: opened for the first time; frames come; they have stopped coming; it is opened again; over."""
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
-    """A change in the state of a stream, for `on_event` and for sinks."""
+    """A stream has another state, or the same one for another reason; for `on_event` and for sinks."""
 
     source: str
     """The address, without user and password."""
-    kind: Literal["opened", "ended", "failed"]
+    kind: State
     message: str
-    at_ns: int = field(default_factory=time.monotonic_ns)
+    """Why, in plain words."""
+    error: bool = field(default=False, kw_only=True)
+    """Of `ended`: it failed for good, and is not opened again."""
+    at_ns: int = field(default_factory=time.monotonic_ns, kw_only=True)
 
     def to_dict(self) -> dict[str, Any]:
-        return {"source": self.source, "event": self.kind, "message": self.message}
+        told = {"source": self.source, "event": self.kind, "message": self.message}
+        return {**told, "error": True} if self.error else told
 
 
 def check_image(image: object) -> Image:

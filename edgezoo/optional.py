@@ -22,6 +22,9 @@ EXTRA_OF = {
     "pycocotools": "eval",
     "matplotlib": "train",
     "yaml": "train",
+    "starlette": "serve",
+    "uvicorn": "serve",
+    "prometheus_client": "serve",
 }
 
 

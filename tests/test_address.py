@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from edgezoo.address import Address, parse_size, without_login
+from edgezoo.address import Address, parse_size, without_login, without_options
 from edgezoo.errors import RequestError
 
 
@@ -61,11 +61,28 @@ def test_an_empty_address(text: str) -> None:
         ("rtsp://admin:sec#ret@host/a", "rtsp://host/a"),
         ("rtsp://admin:sec?ret@host/a", "rtsp://host/a"),
         ("rtsp://admin:@host", "rtsp://host"),
+        ("rtsp://admin:sec/ret@host/a", "rtsp://host/a"),  # which nobody can open, and which is printed when it fails
         ("http://host/a@b", "http://host/a@b"),
+        ("http://host:80/a@b", "http://host:80/a@b"),
+        ("http://[fe80::1]/a@b", "http://[fe80::1]/a@b"),
     ],
 )
 def test_printed_without_logins(text: str, told: str) -> None:
     assert str(Address.parse(text)) == told
+
+
+@pytest.mark.parametrize(
+    ("text", "rest"),
+    [
+        ("rtsp://u:p@host/a?b=1#fps=5&transport=udp&roi=0,0,1,1", "rtsp://u:p@host/a?b=1#transport=udp"),
+        ("clip#2.mp4#fps=5", "clip#2.mp4"),
+        ("clip#2.mp4", "clip#2.mp4"),
+        ("http://host/a#part", "http://host/a#part"),
+        ("camera:0#size=4x4", "camera:0#size=4x4"),
+    ],
+)
+def test_options_are_taken_out(text: str, rest: str) -> None:
+    assert without_options(text, ["fps", "roi"]) == rest
 
 
 def test_logins_in_a_longer_text() -> None:

@@ -59,7 +59,7 @@ def test_a_bench_says_all_it_depends_on(engine: Engine, workers: int, batch: int
     for figures in (shown["engine"]["run"], shown["pipeline"]["interval"], shown["pipeline"]["age"]):
         assert {"n", "p50_ms", "p90_ms", "p99_ms"} <= set(figures)
         assert figures["n"] >= BLOCK_RUNS * found.blocks
-    assert set(shown["pipeline"]["stages"]) == {"capture", "prepare", "infer", "read"}
+    assert set(shown["pipeline"]["stages"]) == {"capture", "wait", "prepare", "infer", "read", "sink"}
     runs = shown["runs"]
     assert (runs["workers"], runs["batch"], runs["threads"], runs["precision"]) == (workers, batch, 1, "fp32")
     assert runs["opencv_threads"] == cv2.getNumThreads()

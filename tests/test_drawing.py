@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 
-from edgezoo.drawing import _chip_rect, _label, _Pen, _text_px, _visible, color_of, draw, ink_on
+from edgezoo.drawing import _chip_rect, _label, _visible, color_of, draw, ink_on
+from edgezoo.drawing.pen import Pen, overlap, text_px
+from edgezoo.drawing.places import Places
 from edgezoo.errors import ShapeError
 from edgezoo.frame import Image
-from edgezoo.results import Detections, Labels
+from edgezoo.results import UNTRACKED, Count, Detections, Labels, LineCount, ZoneCount
 
 pytest.importorskip("cv2", reason="drawing needs OpenCV")
 
@@ -96,7 +100,7 @@ def test_the_image_itself_is_left_alone() -> None:
 )
 def test_a_label_is_whole_wherever_the_box_is(box: tuple[float, float, float, float], class_id: int, font: str) -> None:
     image = grey(320, 240)
-    pen = _Pen(_text_px(image))
+    pen = Pen(text_px(image))
     detections = found(box, class_id=class_id)
     [rect] = [_chip_rect(image, pen, label(pen, detections), as_box(image, pen, detections), [])]
     x1, y1, x2, y2 = rect
@@ -106,20 +110,20 @@ def test_a_label_is_whole_wherever_the_box_is(box: tuple[float, float, float, fl
     assert changed(image, draw(image, detections))[y1:y2, x1:x2].mean() > 0.9
 
 
-def label(pen: _Pen, detections: Detections) -> str:
+def label(pen: Pen, detections: Detections) -> str:
     (name, score, _), *_ = detections
-    text = _label(pen, name, score, 320)
+    text = _label(pen, name, f"{score:.0%}", 320)
     assert text.endswith("87%")
     return text
 
 
-def as_box(image: Image, pen: _Pen, detections: Detections) -> tuple[int, int, int, int]:
+def as_box(image: Image, pen: Pen, detections: Detections) -> tuple[int, int, int, int]:
     return _visible(image, detections, pen)[0]
 
 
 def test_labels_of_neighbours_keep_clear_of_each_other() -> None:
     image = grey(640, 480)
-    pen = _Pen(_text_px(image))
+    pen = Pen(text_px(image))
     taken: list[tuple[int, int, int, int]] = []
     for shift in (0, 5, 10):
         box = (200 + shift, 200 + shift, 240 + shift, 240 + shift)
@@ -250,7 +254,107 @@ def test_names_become_letters_that_the_font_has(text: str, plain: str, monkeypat
     import cv2
 
     if hasattr(cv2, "FontFace"):
-        kept = _Pen(14).clean(text)
+        kept = Pen(14).clean(text)
         assert kept == text.replace("\n", " ").replace("\t", " ").replace("\x07", "")
         monkeypatch.delattr(cv2, "FontFace")
-    assert _Pen(14).clean(text) == plain
+    assert Pen(14).clean(text) == plain
+
+
+# Ids, lines and zones.
+
+
+@pytest.mark.parametrize(("track_id", "longer"), [(3, True), (123456, True), (UNTRACKED, False)])
+def test_an_id_stands_beside_the_name(track_id: int, longer: bool, font: str) -> None:
+    image = grey(640, 480)
+    plain = found((200, 200, 220, 400))
+    plates = [
+        extent(changed(image, draw(image, result))[:199])
+        for result in (plain, replace(plain, track_ids=np.array([track_id])))
+    ]
+    assert plates[0][:2] == plates[1][:2]
+    assert (plates[1][2] > plates[0][2] + 10) == longer
+
+
+def test_an_id_is_kept_where_a_name_is_cut() -> None:
+    pen = Pen(14)
+    text = _label(pen, "x" * 300, "#12 87%", 120)
+    assert text.startswith("x")
+    assert text.endswith("#12 87%")
+    assert pen.width(text) <= 120
+
+
+def with_counts(*counts: Count) -> Detections:
+    return replace(found(), counts=counts)
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(
+    ("ends", "arrow"),
+    [
+        (((0.1, 0.5), (0.9, 0.5)), (0, 1)),
+        (((0.9, 0.5), (0.1, 0.5)), (0, -1)),
+        (((0.5, 0.9), (0.5, 0.1)), (1, 0)),
+        (((0.5, 0.1), (0.5, 0.9)), (-1, 0)),
+    ],
+)
+def test_a_line_has_an_arrow_that_points_in(
+    size: tuple[int, int], ends: tuple[tuple[float, float], ...], arrow: tuple[int, int], font: str
+) -> None:
+    width, height = size
+    image = grey(width, height)
+    a, b = ((x * width, y * height) for x, y in ends)
+    after = draw(image, with_counts(LineCount("", a, b, 0, 0)))
+    bright = (after > 200).all(axis=2)
+    (ax, ay), (bx, by) = a, b
+    for share in (0.05, 0.3, 0.7, 0.95):  # the line itself
+        x, y = round(ax + (bx - ax) * share), round(ay + (by - ay) * share)
+        assert bright[y - 1 : y + 2, x - 1 : x + 2].any()
+    reach, x, y = round(0.8 * text_px(image)), round((ax + bx) / 2), round((ay + by) / 2)
+    there, behind = (
+        bright[y + k * arrow[1] - 1 : y + k * arrow[1] + 2, x + k * arrow[0] - 1 : x + k * arrow[0] + 2].any()
+        for k in (reach, -reach)
+    )
+    assert there
+    assert not behind
+
+
+def test_a_zone_is_lighter_while_something_is_inside() -> None:
+    image, corners = grey(640, 480), ((200.0, 200.0), (400.0, 200.0), (300.0, 400.0))
+    empty, taken = (draw(image, with_counts(ZoneCount("z", corners, inside, 5))) for inside in (0, 2))
+    assert 90 < empty[300, 300, 0] < taken[300, 300, 0] < 160
+    assert not changed(image, taken)[300, :220].any()
+    assert not changed(image, taken)[420:].any()
+
+
+def test_numbers_lie_on_boxes_and_labels_keep_clear_of_them(font: str) -> None:
+    image = grey(640, 480)
+    line = LineCount("door", (0, 240), (640, 240), 12, 3)
+    empty, over = draw(image, with_counts(line)), draw(image, replace(found((250, 150, 450, 350)), counts=(line,)))
+    plate = extent((empty.astype(int) < 70).all(axis=2)[244:])
+    x1, y1, x2, y2 = plate[0], plate[1] + 244, plate[2], plate[3] + 244
+    assert x2 - x1 > 60
+    assert (
+        np.abs(over[y1 + 3 : y2 - 3, x1 + 3 : x2 - 3].astype(int) - empty[y1 + 3 : y2 - 3, x1 + 3 : x2 - 3]).max() < 40
+    )
+
+
+@pytest.mark.parametrize("size", [(1, 1), (3, 50), (20, 12), (3000, 10), (640, 480)])
+def test_no_line_and_no_zone_is_too_odd(size: tuple[int, int], font: str) -> None:
+    image = grey(*size)
+    places = [
+        LineCount("x" * 300, (0, 0), (0, 0), 10**9, 0),
+        LineCount("out", (-500, 1e5), (1e5, -500), 1, 0),
+        ZoneCount("Käfer", ((0, 0), (1e5, 0), (0, 1e5)), 3, 3),
+        ZoneCount("", ((900, 900), (950, 900), (900, 950)), 0, 0),
+    ]
+    for count in (*places[:1], *places):
+        assert draw(image, with_counts(count)).shape == image.shape
+    assert draw(image, with_counts(*places), corner="12 ms").shape == image.shape
+
+
+def test_numbers_of_several_places_keep_clear_of_each_other() -> None:
+    image, pen, taken = grey(640, 480), Pen(14), [(0, 0, 60, 30)]
+    zones = [ZoneCount(f"zone {k}", ((10, 10), (300, 10), (10, 200)), 0, 0) for k in range(6)]
+    Places(image, zones, pen, taken)
+    assert len(taken) == 7
+    assert not any(overlap(a, b) for a, b in itertools.combinations(taken, 2))

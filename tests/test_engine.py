@@ -469,6 +469,6 @@ def test_a_frame() -> None:
 
 
 def test_an_event() -> None:
-    event = Event("camera:0", "failed", "unplugged")
-    assert event.to_dict() == {"source": "camera:0", "event": "failed", "message": "unplugged"}
+    event = Event("camera:0", "lost", "unplugged")
+    assert event.to_dict() == {"source": "camera:0", "event": "lost", "message": "unplugged"}
     assert event.at_ns > 0

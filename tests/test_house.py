@@ -21,8 +21,8 @@ PACKAGE = Path(edgezoo.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 _ORDER = """
     errors machine optional | frame geometry results address latency | preprocess tasks
-    | records cards weights graphs bundle | backends | sources | imagesets | drawing sinks | engine
-    | pipeline | measure | nets | convert | reduce | loading compiling cache | train | cli
+    | records cards weights graphs bundle | backends | sources | imagesets | drawing capture tracking web sinks | engine
+    | pipeline | measure | nets | convert | reduce | loading compiling cache | train | serve | cli
 """
 ROOMS = _ORDER.replace("|", " ").split()
 UP_ON_PURPOSE = {("results", "drawing")}  # `result.draw(image)`, imported when it is called
@@ -39,7 +39,10 @@ LIBRARIES = {
     "openvino": {"backends"},
     "onnx": {"backends", "convert", "graphs", "reduce"},
     # measure: its version and threads
-    "cv2": {"preprocess", "sources", "drawing", "sinks", "engine", "measure", "train"},
+    "cv2": {"preprocess", "sources", "drawing", "capture", "web", "sinks", "engine", "measure", "train", "serve"},
+    "starlette": {"web", "serve"},
+    "uvicorn": {"web"},
+    "prometheus_client": {"web", "serve"},
     "requests": {"weights"},
     "filelock": {"backends"},
     "pycocotools": {"measure"},

@@ -95,7 +95,7 @@ def test_a_profile_accounts_for_every_frame() -> None:
     profile.count_failed(3)
     told = json.loads(json.dumps(profile.to_dict()))
     assert told["grabbed"] == told["delivered"] + told["dropped"]["all"] + told["failed"] == 10
-    assert told["dropped"] == {"overwritten": 4, "too_old": 1, "closed": 0, "all": 5}
+    assert told["dropped"] == {"overwritten": 4, "too_old": 1, "rate": 0, "damaged": 0, "closed": 0, "all": 5}
     assert set(told["dropped"]) == {*DROPS, "all"}
     assert told["age"]["n"] == 2
     assert told["age"]["max_ms"] == 7

@@ -7,11 +7,13 @@ import socket
 import threading
 import time
 from itertools import islice
+from typing import Any
 
+import fake_rtsp
 import pytest
 from rtsp import rtsp_process, rtsp_server
 
-from edgezoo.errors import EdgezooError, RequestError, SourceError
+from edgezoo.errors import EdgezooError, RequestError, SourceAbsent, SourceError, SourceRefused
 from edgezoo.sources import barcode, open_source
 from edgezoo.sources._relay import FrameEnds
 
@@ -137,6 +139,85 @@ def test_no_stream_is_one_line_in_time(address: str, raises: type[EdgezooError],
     assert not relays()
 
 
+@pytest.mark.parametrize(
+    ("server", "options", "raises", "says"),
+    [
+        ({"describe": "401 Unauthorized"}, "", SourceRefused, "got '401 Unauthorized' from the server; is the login"),
+        ({"describe": "403 Forbidden"}, "", SourceRefused, "got '403 Forbidden' from the server; is the login"),
+        ({"describe": "404 Not Found"}, "", SourceRefused, "got '404 Not Found' from the server; is the path"),
+        ({"describe": "410 Gone"}, "#relay=0", SourceRefused, "got '410 Gone'"),
+        ({"setup": "461 Unsupported Transport"}, "", SourceRefused, "got '461 Unsupported Transport'"),
+        ({"setup": "461 Unsupported Transport"}, "#transport=udp", SourceRefused, "461 .*try the other of #transport"),
+        ({"codec": None}, "", SourceRefused, "without any video"),
+        ({"codec": "X-NEW", "sends": True}, "", SourceRefused, "got video as X-NEW, which FFmpeg cannot decode"),
+        ({"describe": "503 Service Unavailable"}, "", SourceAbsent, "got '503 Service Unavailable'"),
+        ({"describe": "454 Session Not Found"}, "", SourceAbsent, "got '454 Session Not Found'"),
+        ({"describe": None}, "", SourceAbsent, "no picture within 0.4 s"),
+        ({"login": "me:secret"}, "", SourceRefused, "401"),
+    ],
+)
+def test_the_server_is_asked_why(server: dict[str, Any], options: str, raises: type[SourceError], says: str) -> None:
+    with fake_rtsp.Server(**server) as fake:
+        address = f"{fake.url}{options}{'&' if options else '#'}timeout=0.4"
+        with pytest.raises(raises, match=says) as raised:
+            open_source(address)
+        assert type(raised.value) is raises
+    assert "\n" not in str(raised.value)
+    assert not relays()
+
+
+@pytest.mark.parametrize(("algorithm", "qop"), [("", ""), ("MD5", "auth"), ("SHA-256", "auth,auth-int")])
+def test_the_server_is_asked_with_the_login(algorithm: str, qop: str) -> None:
+    with fake_rtsp.Server(login="me:se:cret", algorithm=algorithm, qop=qop, describe="404 Not Found") as fake:
+        for login, says in (("me:se:cret@", "404"), ("me:se%3Acret@", "404"), ("me:wrong@", "401"), ("", "401")):
+            with pytest.raises(SourceRefused, match=says):
+                open_source(fake.url.replace("//", f"//{login}"))
+        assert set(fake.questions) == {"DESCRIBE"}, "nothing was opened"
+
+
+def test_one_that_says_yes_and_sends_nothing_is_found_out_without_opening_it() -> None:
+    with fake_rtsp.Server() as fake:
+        with pytest.raises(SourceAbsent, match=r"no picture within 0\.3 s"):
+            open_source(f"{fake.url}#timeout=0.3")
+        assert fake.questions == ["DESCRIBE", "SETUP", "PLAY"]
+        with rtsp_server(fps=30) as url:
+            source = open_source(url)
+            next(iter(source))
+            source.close()
+
+
+def test_one_that_falls_silent_while_it_is_opened_does_not_take_all_the_time_that_it_could() -> None:
+    with fake_rtsp.Server(sends=True) as fake:
+        began = time.monotonic()
+        with pytest.raises(SourceError, match="no picture within 2 s"):
+            open_source(fake.url)
+        assert time.monotonic() - began < 4
+        assert fake.questions.count("PLAY") == 2
+    assert not relays()
+
+
+@pytest.mark.parametrize("scheme", ["rtsp", "http"])
+def test_a_silent_server_does_not_hold_up_the_opening_of_others(scheme: str) -> None:
+    """OpenCV holds a lock of the process while it opens, FFmpeg's time-out long: a silent server never gets there."""
+    with rtsp_server(fps=30, size="320x240") as url, socket.create_server(("127.0.0.1", 0)) as mute:
+        ended: list[float] = []
+
+        def wait_in_vain() -> None:
+            with pytest.raises(SourceAbsent):
+                open_source(f"{scheme}://127.0.0.1:{mute.getsockname()[1]}/x#timeout=6")
+            ended.append(time.monotonic())
+
+        waiting = threading.Thread(target=wait_in_vain)
+        waiting.start()
+        time.sleep(0.1)
+        source = open_source(url)
+        next(iter(source))
+        source.close()
+        assert not ended, "the good one was open while the other was still waited for"
+        mute.close()
+        waiting.join()
+
+
 def test_options_of_the_user_are_respected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_transport;tcp")
     with pytest.raises(RequestError, match="got both"):
@@ -196,6 +277,31 @@ def test_the_relay_leaves_wrong_marks_alone() -> None:
     assert len(ends.feed(wrong[: len(wrong) // 2])) > len(wrong) // 2
     rest = wrong[len(wrong) // 2 :] + b"".join(frames(10, first=6))
     assert ends.feed(rest) == rest
+
+
+@pytest.mark.parametrize(
+    ("codec", "size", "others"),
+    [
+        (b"H264", b"\x67 small", [b"\x65 pixels", b"\x68 more", b"\x7c\x67 part"]),
+        (b"H264", b"\x18\0\x08\x67 small\0\x02\x68!", [b"\x18\0\x02\x68!"]),
+        (b"H265", b"\x42\x01 small", [b"\x40\x01 more", b"\x26\x01 pixels"]),
+        (b"H265", b"\x60\x01\0\x03\x40\x01!\0\x08\x42\x01 small", [b"\x60\x01\0\x02\x40\x01"]),
+        (b"JPEG", b"", [b"\x67 pixels"]),
+    ],
+)
+def test_the_relay_sees_another_size(codec: bytes, size: bytes, others: list[bytes]) -> None:
+    ends = FrameEnds()
+    ends.feed(answer(DESCRIPTION % codec) + packet(0, end=True, payload=size))
+    ends.watch_size()
+    for number, payload in enumerate([*others, size, b"\x18\0", b"\x60"], 1):
+        ends.feed(packet(number, end=True, payload=payload))
+    ends.feed(packet(9, end=True, payload=size.replace(b"small", b"audio"), payload_type=97))
+    extended = bytearray(packet(10, end=True, payload=b"\x67ab\0\x01\x67abcd" + (size or b"\x65")))
+    extended[4] |= 0x10
+    ends.feed(bytes(extended))
+    assert not ends.resized
+    ends.feed(packet(11, end=True, payload=size.replace(b"small", b"large")))
+    assert ends.resized is bool(size)
 
 
 @pytest.mark.parametrize(

@@ -88,7 +88,7 @@ def test_every_sink_takes_results_and_events_and_closes_twice(address: str, here
     sink = open_sink(address, fps=25)
     assert sink.done is False
     for index in range(3):
-        sink.event(Event("clip.mp4", "opened", "64x48"))
+        sink.event(Event("clip.mp4", "live", "64x48"))
         for result in (CAR, NOTHING, CAT):
             sink.write(frame(index), result)
     assert sink.done is False
@@ -380,14 +380,14 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 def test_lines_say_what_was_seen(here: Path) -> None:
     sink = open_sink("out.jsonl")
-    sink.event(Event("clip.mp4", "opened", "64x48 at 25 fps"))
+    sink.event(Event("clip.mp4", "live", "64x48 at 25 fps"))
     sink.write(frame(3), CAR)
     sink.write(frame(4), CAT)
     assert not (here / "out.jsonl").exists()
     assert len(lines(here / "out.part.jsonl")) == 3, "a reader can follow"
     sink.close()
     event, car, cat = lines(here / "out.jsonl")
-    assert event == {"type": "event", "source": "clip.mp4", "event": "opened", "message": "64x48 at 25 fps"}
+    assert event == {"type": "event", "source": "clip.mp4", "event": "live", "message": "64x48 at 25 fps"}
     assert list(car) == ["type", "source", "index", "pts_s", "age_ms", "detections"]
     assert car["type"] == "result"
     assert (car["source"], car["index"], car["pts_s"]) == ("clip.mp4", 3, 0.12)
@@ -575,6 +575,28 @@ def test_keys_end_the_show(key: int, done: bool, window: Any) -> None:
     sink.close()
     sink.close()
     assert screen.open == set()
+
+
+def test_a_window_without_frames_is_looked_after(window: Any) -> None:
+    sink, screen = window(-1, -1, ord("q"))
+    sink.idle()
+    assert not sink.done, "nothing is shown yet"
+    sink.write(frame(source="a"), CAR)
+    sink.event(Event("a", "lost", "unplugged"))
+    sink.event(Event("b", "lost", "not shown"))
+    sink.event(Event("a", "live", "back after 2 s"))
+    assert screen.titles == ["a: lost: unplugged", "a"]
+    sink.idle()
+    assert not sink.done
+    sink.idle()
+    assert sink.done
+    sink.event(Event("a", "lost", "nobody looks"))
+    sink.close()
+    sink, screen = window()
+    sink.write(frame(source="a"), CAR)
+    screen.open.clear()
+    sink.idle()
+    assert sink.done, "it was closed"
 
 
 @pytest.mark.parametrize("closed", [{"a"}, {"a", "b"}])

@@ -16,11 +16,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from test_pipeline import Echo
 
 import edgezoo
 from edgezoo.address import Address
 from edgezoo.errors import EdgezooError, MissingDependency, RequestError, ShapeError, SourceError, UnknownName
-from edgezoo.frame import Frame, Image
+from edgezoo.frame import Event, Frame, Image
+from edgezoo.pipeline import Pipeline
 from edgezoo.sources import barcode, camera, is_live, open_source
 from edgezoo.sources.images import Images
 from edgezoo.sources.synthetic import COLORS_BGR, Synthetic
@@ -454,6 +456,9 @@ class Driver:
         return self.says.get(prop, 0.0)
 
     def grab(self) -> bool:
+        return self.grabs()
+
+    def grabs(self) -> bool:
         self.frames -= 1
         return self.frames >= 0
 
@@ -498,6 +503,7 @@ YUYV = float(int.from_bytes(b"YUYV", "little"))
         ("#size=1280x720&fps=30&fourcc=MJPG", {}, None),
         ("#size=1280x720", {"FRAME_WIDTH": 640, "FRAME_HEIGHT": 480}, "expected size=1280x720, got 640x480"),
         ("#fps=60", {"FPS": 30}, "expected fps=60, got 30"),
+        ("#fps=15", {"FPS": 30}, None),  # a pipeline leaves out what is too much
         ("#fps=30", {"FPS": 29.97}, None),
         ("#fps=30", {"FPS": 0}, None),
         ("#fourcc=MJPG", {"FOURCC": YUYV}, "expected fourcc=MJPG, got YUYV"),
@@ -528,6 +534,41 @@ def test_a_camera_that_stops_is_an_error(plug_in: Callable[..., Driver]) -> None
     assert [frame.index for frame in frames] == [0, 1, 2]
     assert error.startswith("camera:0: no more frames after 3")
     assert driver.released == 1
+
+
+def test_a_camera_that_was_unplugged_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a pipeline sees it: a driver that breaks off, then no device, then one again, of another size."""
+    large, small = {"FRAME_WIDTH": 640.0, "FRAME_HEIGHT": 480.0}, {"FRAME_WIDTH": 320.0, "FRAME_HEIGHT": 240.0}
+    there = [Driver(large, 3), None, None, Driver(small, 10**9)]
+    opened: list[Driver | None] = []
+
+    class Closed(Driver):
+        def isOpened(self) -> bool:  # noqa: N802
+            return False
+
+    class FakeCv2(SimpleNamespace):
+        utils = cv2.utils
+
+        def VideoCapture(self, *_: Any) -> Driver:  # noqa: N802
+            opened.append(there[min(len(opened), 3)])
+            return opened[-1] or Closed({}, 0)
+
+        def __getattr__(self, name: str) -> str:
+            return name.removeprefix("CAP_PROP_")
+
+    fake = FakeCv2(getLogLevel=lambda: 0, setLogLevel=lambda _: None)
+    monkeypatch.setattr(camera, "require", lambda _: fake)
+    monkeypatch.setattr("edgezoo.sources._capture.require", lambda _: fake)
+    monkeypatch.setattr(Driver, "grab", lambda self: not time.sleep(0.002 * (self.frames > 0)) and Driver.grabs(self))
+    events: list[Event] = []
+    with Pipeline("camera:/dev/video97", Echo(), on_event=events.append) as pipeline:
+        for frame, _ in pipeline:
+            if pipeline.profile.reconnects and frame.index > 10:
+                break
+    assert [event.kind for event in events] == ["connecting", "live", "lost", "lost", "live"]
+    assert "is it still plugged in" in events[2].message
+    assert "found no /dev/video97" in events[3].message
+    assert [driver.released for driver in there if driver is not None] == [1, 1]
 
 
 def test_a_device_is_never_released_under_its_reader(plug_in: Callable[..., Driver]) -> None:

@@ -20,6 +20,7 @@ pytest.importorskip("hatchling", reason="the wheel is built with hatchling; try:
 
 ROOT = Path(__file__).parents[1]
 DIGITS = "edgezoo/_zoo/models/digits/"
+PAGE = "edgezoo/web/page/"
 SCENES = "edgezoo/_zoo/calibration/digits/"
 
 
@@ -52,11 +53,12 @@ def test_what_is_in_it(wheel: Path) -> None:
     assert {"edgezoo/py.typed", "edgezoo/_zoo/models/yolox_nano.toml", "edgezoo/_zoo/models/labels/coco80.txt"} <= there
     allowed = {".py", ".typed", ".toml", ".txt", ".json", ".md", ""}
     also = {DIGITS: {".mp4", ".npz", ".onnx", ".safetensors", ".png", ".svg"}, SCENES: {".jpg"}}
+    also |= {PAGE: {".html", ".css", ".js"}, "edgezoo/measure/report/": {".html"}}
     strange = {name for name in there if Path(name).suffix not in allowed}
     assert strange == {
         name for name in strange for home in also if name.startswith(home) and Path(name).suffix in also[home]
     }
-    assert SCENES + "00.jpg" in there
+    assert {SCENES + "00.jpg", PAGE + "index.html", PAGE + "page.js"} <= there
 
 
 def test_what_it_says_of_itself(wheel: Path) -> None:

@@ -21,7 +21,7 @@ from edgezoo.errors import AgreementError, EdgezooError, RequestError
 
 VERBS = (
     "list", "info", "pull", "convert", "finetune", "card",
-    "compile", "run", "demo", "eval", "verify", "bench", "profile", "cache", "doctor",
+    "compile", "run", "demo", "serve", "eval", "verify", "bench", "profile", "soak", "cache", "doctor",
 )  # fmt: skip
 
 

@@ -4,29 +4,28 @@ from __future__ import annotations
 
 import argparse
 import os
-import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from rich.live import Live
-from rich.text import Text
-
 from edgezoo.address import Address
-from edgezoo.cli import options, show
+from edgezoo.cli import following, options, show
+from edgezoo.cli.watch import Watch, report
 from edgezoo.engine import Engine
 from edgezoo.errors import RequestError, SinkError
-from edgezoo.frame import Event, Frame
-from edgezoo.latency import Profile
+from edgezoo.frame import Event
+from edgezoo.machine import share_heaps
 from edgezoo.pipeline import Pipeline
-from edgezoo.results import Result
-from edgezoo.sinks import Sink, numbered, open_sink, window
-from edgezoo.sources import Source, is_live, open_source
+from edgezoo.sinks import Sink, open_sink, web, window
+from edgezoo.sinks.web import WebSink
+from edgezoo.sinks.window import WindowSink
+from edgezoo.sources import Source
+from edgezoo.sources.feed import Feed
 from edgezoo.sources.images import Images, is_images
 from edgezoo.sources.paced import Paced
+from edgezoo.tracking import Follower
 
-REFRESH_S = 0.1
 HOLD_S = 5  # for a photo in a demo's window
 NO_DISPLAY = "no display here: numbers only; --sink out.mp4 records what a window would show"
 
@@ -46,11 +45,13 @@ class Demo:
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--sink", action="append", default=[], metavar="SINK", dest="sinks",
-        help="window, out.mp4, out.jpg, results/, out.jsonl, - (JSON lines), null; again for more (default: a window)",
+        help="window, web:8080 (a page), out.mp4, out.jpg, results/, out.jsonl, - (JSON lines), null; again for more "
+        "(default: a window)",
     )  # fmt: skip
     parser.add_argument("--frames", type=int, metavar="N", help="stop after N frames")
     parser.add_argument("--corner", action="store_true", help="draw rate and frame age into a corner")
     options.add_wanted(parser)
+    following.arguments(parser)
     options.add_runtime(parser)
     group = parser.add_argument_group("pipeline")
     group.add_argument(
@@ -64,6 +65,12 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--max-age-ms", type=float, metavar="MS", help="drop live frames older than this before inference"
     )
+    group.add_argument(
+        "--retries",
+        type=int,
+        metavar="N",
+        help="give a live source up after N tries in a row to open it again (default: never; 0: at once)",
+    )
     options.add_json(parser)
 
 
@@ -73,72 +80,94 @@ def play(
     """Open the cheap and fragile things first: a single source, if it is not `opened` yet, sinks, then the engine."""
     if args.frames is not None and args.frames < 1:
         raise RequestError(f"expected --frames of 1 or more, got {args.frames}")
-    watch = _Watch(args)
+    share_heaps()
+    watch, follower = Watch(args), following.follower(args)
     with ExitStack() as stack:
-        sources: list[Source | str] = _sources(addresses) if opened is None else [opened]
-        for source in sources:
-            if not isinstance(source, str):
-                stack.callback(source.close)
-        _check_targets(args.sinks, addresses, sources)
-        watch.single = sources[0] if not isinstance(sources[0], str) else None
+        feeds = _feeds(addresses) if opened is None else [replace(Feed.at(addresses[0]), opened=opened)]
+        for feed in feeds:
+            if feed.opened is not None:
+                stack.callback(feed.opened.close)
+        _check_targets(args.sinks, feeds)
+        watch.single = feeds[0].opened if len(feeds) == 1 else None
+        following.check_photos(follower, watch.photos)
         sinks = _open_sinks(args, watch, demo)
         for sink in sinks:
             stack.callback(sink.close)
         if demo is not None and watch.in_window:
-            sources = [_paced(source, stack) for source in sources]
-        if demo is not None and watch.recorded is not None and any(map(_is_live, sources)):
+            feeds = [_paced(feed, stack) for feed in feeds]
+        if demo is not None and watch.recorded is not None and any(feed.live for feed in feeds):
             watch.limit_s = demo.live_s
         if demo is not None:
             args.model = demo.choose()
-        engine = stack.enter_context(options.open_engine(args, **options.wanted(args)))
-        pipeline = stack.enter_context(
-            Pipeline(
-                sources,
-                engine,
-                batch=args.batch,
-                wait_ms=args.wait_ms,
-                workers=args.workers,
-                max_age_ms=args.max_age_ms,
-                on_event=lambda event: _on_event(event, sinks, watch),
-            )
-        )
+        engine = stack.enter_context(options.open_engine(args, **following.wanted(args, follower)))
+        pipeline = stack.enter_context(_pipeline(args, feeds, engine, sinks, watch))
+        for sink in sinks:
+            if isinstance(sink, WebSink):
+                sink.watch(pipeline.profile)
+                show.err.print(f"look at [bold]{sink.url}[/]", soft_wrap=True)
         watch.start(engine, pipeline)
         try:
-            _loop(pipeline, sinks, watch, args.frames)
+            _loop(pipeline, sinks, watch, args.frames, follower)
         except KeyboardInterrupt:
             show.err.print("[dim]stopped")
         finally:
             watch.stop()
             pipeline.close()
             if pipeline.profile.delivered:
-                _report(args, pipeline)
-    _tell_recorded(args, watch, len(sources))
+                report(args, pipeline, follower)
+    watch.tell_recorded(len(feeds))
     return 0
 
 
-def _loop(pipeline: Pipeline, sinks: list[Sink], watch: _Watch, limit: int | None) -> None:
-    until_s = time.monotonic() + (watch.limit_s or float("inf"))
+def _pipeline(args: argparse.Namespace, feeds: list[Feed], engine: Engine, sinks: list[Sink], watch: Watch) -> Pipeline:
+    pipeline = Pipeline(
+        feeds,
+        engine,
+        batch=args.batch,
+        wait_ms=args.wait_ms,
+        workers=args.workers,
+        max_age_ms=args.max_age_ms,
+        retries=args.retries,
+        on_event=lambda event: _on_event(event, sinks, watch),
+        on_idle=lambda: _on_idle(pipeline, sinks, watch),
+    )
+    return pipeline
+
+
+def _loop(pipeline: Pipeline, sinks: list[Sink], watch: Watch, limit: int | None, follower: Follower | None) -> None:
     for frame, result in pipeline:
+        if follower is not None:
+            result = follower(frame, result)
         for sink in sinks:
             sink.write(frame, result)
         watch.saw(frame, result)
-        if any(sink.done for sink in sinks) or pipeline.profile.delivered == limit or time.monotonic() >= until_s:
+        if any(sink.done for sink in sinks) or pipeline.profile.delivered == limit or watch.over:
             return
 
 
-def _on_event(event: Event, sinks: list[Sink], watch: _Watch) -> None:
+def _on_event(event: Event, sinks: list[Sink], watch: Watch) -> None:
     for sink in sinks:
         sink.event(event)
-    if event.kind == "failed" and watch.single is None:
-        show.err.print(f"[yellow]{show.plain(f'{event.source}: {event.message}')}", soft_wrap=True)
+    watch.heard(event)
 
 
-def _open_sinks(args: argparse.Namespace, watch: _Watch, demo: Demo | None) -> list[Sink]:
+def _on_idle(pipeline: Pipeline, sinks: list[Sink], watch: Watch) -> None:
+    """No frame comes: a window wants to be looked after all the same."""
+    watch.tick()
+    for sink in sinks:
+        if isinstance(sink, WindowSink):
+            sink.idle()
+    if watch.over or any(sink.done for sink in sinks):
+        pipeline.close()
+
+
+def _open_sinks(args: argparse.Namespace, watch: Watch, demo: Demo | None) -> list[Sink]:
     source = watch.single
     fps = source.fps if source is not None else None
     overlay = watch.corner if args.corner else None
     if args.sinks:
-        watch.in_window = any(window.takes(Address.parse(text)) for text in args.sinks)
+        shown = [Address.parse(text) for text in args.sinks]
+        watch.in_window = any(window.takes(address) or web.takes(address) for address in shown)
         return [open_sink(text, fps=fps, overlay=overlay) for text in args.sinks]
     if watch.photos:
         if demo is None:
@@ -162,38 +191,38 @@ def _open_sinks(args: argparse.Namespace, watch: _Watch, demo: Demo | None) -> l
     return [recording]
 
 
-def _paced(source: Source | str, stack: ExitStack) -> Source | str:
+def _paced(feed: Feed, stack: ExitStack) -> Feed:
     """A clip by its own clock: as fast as it can be read, nobody could see it. A photo stays anyway."""
-    if _is_live(source) or isinstance(source, Images) or (isinstance(source, str) and is_images(source)):
-        return source
-    if isinstance(source, str):
-        source = open_source(source)
-        stack.callback(source.close)
-    return Paced(source)
+    if feed.live or isinstance(feed.opened, Images) or (feed.text is not None and is_images(feed.text)):
+        return feed
+    if feed.opened is None:
+        feed = feed.now()
+        assert feed.opened is not None
+        stack.callback(feed.opened.close)
+    assert feed.opened is not None
+    return replace(feed, live=True, text=None, opened=Paced(feed.opened))
 
 
-def _is_live(source: Source | str) -> bool:
-    return is_live(source) if isinstance(source, str) else source.live
-
-
-def _sources(addresses: Sequence[str]) -> list[Source | str]:
+def _feeds(addresses: Sequence[str]) -> list[Feed]:
     """A single source opened; several as they are, for the pipeline to open each in its own thread.
 
     Several photos, as a shell makes them of `*.jpg`, are one source.
     """
     if len(addresses) == 1:
-        return [open_source(addresses[0])]
+        return [Feed.at(addresses[0]).now()]
     if all(is_images(address) and os.path.isfile(address) for address in addresses):
-        return [Images.of(addresses)]
+        return [Feed.of(Images.of(addresses))]
     if len(set(addresses)) < len(addresses):
         raise RequestError(f"expected every source once, got {' '.join(map(str, map(Address.parse, addresses)))}")
-    return [*addresses]
+    return [Feed.at(address) for address in addresses]
 
 
-def _check_targets(sinks: Sequence[str], addresses: Sequence[str], sources: Sequence[Source | str]) -> None:
+def _check_targets(sinks: Sequence[str], feeds: Sequence[Feed]) -> None:
     """RequestError where a sink would write over what a source reads, or over another sink."""
-    read = {os.path.realpath(address) for address in addresses}
-    read.update(os.path.realpath(path) for source in sources if isinstance(source, Images) for path in source.paths)
+    read = {os.path.realpath(feed.text) for feed in feeds if feed.text is not None}
+    read.update(
+        os.path.realpath(path) for feed in feeds if isinstance(feed.opened, Images) for path in feed.opened.paths
+    )
     folders = {os.path.dirname(path) for path in read if os.path.isfile(path)}
     written = set()
     for sink in sinks:
@@ -203,110 +232,3 @@ def _check_targets(sinks: Sequence[str], addresses: Sequence[str], sources: Sequ
         if target in written and sink != "window":
             raise RequestError(f"{sink}: expected every sink once, got it twice")
         written.add(target)
-
-
-class _Watch:
-    """The one updating line; for photos without a sink, a line each."""
-
-    def __init__(self, args: argparse.Namespace) -> None:
-        self._args = args
-        self.single: Source | None = None
-        self.hint = ""
-        self.in_window = False
-        self.recorded: Path | None = None
-        """What a demo records where it has no window."""
-        self.limit_s: float | None = None
-        self._profile = Profile()
-        self._live = Live(console=show.err, refresh_per_second=10, transient=True, auto_refresh=False)
-        self._shown = 0.0
-        self._last: Result | None = None
-        self._tells = False
-
-    @property
-    def photos(self) -> bool:
-        """Whether the one source is photos, which are looked at one by one."""
-        return self.single is not None and not self.single.live and self.single.fps is None
-
-    def start(self, engine: Engine, pipeline: Pipeline) -> None:
-        self._profile = pipeline.profile
-        self._tells = self.photos and not self._args.sinks and not self._args.json
-        manifest = engine.bundle.manifest
-        title = show.plain(manifest.title or manifest.name)
-        how = show.plain(f"{engine.artifact.name}, {engine.runs}")
-        show.err.print(f"[bold]{title}[/] {how}", soft_wrap=True)
-        if self.recorded is not None:
-            much = f"{self.limit_s:g} s as " if self.limit_s else ""
-            self.hint = f"no display here: recording {much}{self.recorded}"
-        if self.hint:
-            show.err.print(f"[dim]{show.plain(self.hint)}")
-        if show.err.is_terminal:
-            self._live.start()
-
-    def stop(self) -> None:
-        self._live.stop()
-
-    def saw(self, frame: Frame, result: Result) -> None:
-        if self._tells:
-            source, found = show.plain(frame.source), show.plain(_in_words(result))
-            show.out.print(f"[bold]{source}[/]  {found}", soft_wrap=True)
-        now = time.monotonic()
-        if now - self._shown >= REFRESH_S and self._live.is_started:
-            self._shown = now
-            self._live.update(
-                Text(show.printable(f"{self._numbers()}  {_in_words(result)}"), overflow="ellipsis", no_wrap=True),
-                refresh=True,
-            )
-
-    def corner(self, frame: Frame) -> str:
-        """The text that sinks draw into a corner."""
-        return f"{self._profile.fps:.1f} fps\nage {frame.age_ms:.0f} ms"
-
-    def _numbers(self) -> str:
-        profile = self._profile
-        total = None if self.single is None else self.single.frames
-        done = f"{profile.delivered}" if total is None else f"{profile.delivered}/{total}"
-        left = ""
-        if total and profile.fps:
-            minutes, seconds = divmod(round((total - profile.delivered) / profile.fps), 60)
-            left = f"  {minutes}:{seconds:02} left"
-        age, infer = profile.age, profile.stages["infer"]
-        return (
-            f"{done} frames{left}  {profile.fps:.1f} fps  age {age.percentile(50):.0f} / {age.percentile(99):.0f} ms"
-            f"  infer {infer.percentile(50):.1f} ms  dropped {profile.dropped_in_all}"
-        )
-
-
-def _in_words(result: Result) -> str:
-    words = repr(result)
-    return words[words.index("(") + 1 : -1]
-
-
-def _report(args: argparse.Namespace, pipeline: Pipeline) -> None:
-    profile = pipeline.profile
-    for name in pipeline.stuck:
-        show.err.print(f"[yellow]{show.plain(name)}: still held by its driver; left behind")
-    if args.json:
-        show.print_json(profile.to_dict())
-        return
-    table = show.table("ms", "p50", "p90", "p99", "max", right=("p50", "p90", "p99", "max"))
-    rows = {**profile.stages, "frame age": profile.age}
-    for name, stage in rows.items():
-        figures = [f"{stage.percentile(percent):.2f}" for percent in (50, 90, 99)]
-        table.add_row(f"[bold]{name}" if name == "frame age" else name, *figures, f"{stage.max_ms:.2f}")
-    show.err.print(table)
-    reasons = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in profile.dropped.items() if count)
-    told = f"{profile.delivered} frames delivered of {profile.grabbed}, {profile.fps:.1f} fps"
-    show.err.print(
-        told + (f"; dropped: {reasons}" if reasons else "") + (f"; failed: {profile.failed}" if profile.failed else "")
-    )
-
-
-def _tell_recorded(args: argparse.Namespace, watch: _Watch, streams: int) -> None:
-    """The last line: where to look at what no window showed."""
-    if watch.recorded is None:
-        return
-    console = show.err if args.json else show.out
-    how = "any viewer" if watch.photos else "any player"
-    for number in range(1, streams + 1):
-        if (path := numbered(watch.recorded, number)).exists():
-            console.print(f"[green]✓[/] [bold]{show.plain(path)}[/]  look at it with {how}", soft_wrap=True)

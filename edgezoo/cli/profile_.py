@@ -5,13 +5,16 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING
 
-from edgezoo.cli import options, show
+from edgezoo.cli import options, profiling, show
 
 if TYPE_CHECKING:
     from edgezoo.backends import Layer
     from edgezoo.measure.layers import LayerProfile, Quantised
 
-HELP = "Tell which layers really run in which precision, where the time goes, and whether a rounded precision gains."
+HELP = (
+    "Tell which layers really run in which precision, where the time goes, and whether a rounded precision gains; "
+    "or, with --source, where the time of a running pipeline goes."
+)
 
 _SLOWEST = 10
 _WORTH_NAMING = 0.05
@@ -20,20 +23,23 @@ _MOST_NAMED = 8
 
 def arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="a bundle's folder, or a model's name")
-    parser.add_argument(
-        "--layers", action="store_true", help="by layer (default: that is all there is yet, so it may be left out)"
-    )
+    parser.add_argument("--layers", action="store_true", help="by layer (default: what a profile without --source is)")
     parser.add_argument("--all", action="store_true", help="every layer in the order they run, not the slowest alone")
     parser.add_argument("--runs", type=int, default=20, metavar="N", help="timed runs (default: %(default)s)")
     parser.add_argument(
         "--rounds", type=int, default=9, metavar="N", help="rounds against the other artifacts (default: %(default)s)"
     )
     parser.add_argument("--no-compare", action="store_true", help="no rounds against the bundle's other artifacts")
+    profiling.arguments(parser)
     options.add_runtime(parser)
     options.add_json(parser)
 
 
 def run(args: argparse.Namespace) -> int:
+    return profiling.run(args) if profiling.is_meant(args) else _profile_layers(args)
+
+
+def _profile_layers(args: argparse.Namespace) -> int:
     from edgezoo.measure.layers import profile_layers
 
     bundle = options.found_bundle(args)

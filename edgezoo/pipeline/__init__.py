@@ -1,6 +1,15 @@
 """The pipeline: frames from sources in, `(frame, result)` out. The only place with threads.
 
-    capture (a thread per source) -> inbox -> prepare -> infer (a thread per worker) -> read, in the caller's thread
+    captures: a thread per source, and one that watches them       streams: what state each is in
+       │        readings: open, read, number on
+       ▼
+    inbox: the newest frame of each live source, a bounded queue of any other; batches over all of them
+       │
+       ▼
+    workers: prepare, infer and read, a thread per engine          jobs: batches on their way, in order
+       │
+       ▼
+    the caller's thread: iterates, and hears of events
 
 Files: `prepare` runs ahead in a thread of its own, queues are bounded, nothing is lost and order is kept. Several
 workers keep all cores busy by themselves; there each prepares, infers and reads its own batches, with fewer hand-overs.
@@ -10,25 +19,34 @@ Live: a worker takes the newest frame when it is free to run it, and not before,
 from __future__ import annotations
 
 import threading
+import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from types import TracebackType
+from typing import TypeAlias
 
-from edgezoo.address import Address
-from edgezoo.backends import Arrays
 from edgezoo.engine import Engine
 from edgezoo.errors import RequestError
 from edgezoo.frame import Event, Frame
 from edgezoo.latency import Profile
 from edgezoo.machine import cores, cpu_quota
+from edgezoo.pipeline.captures import Captures
 from edgezoo.pipeline.inbox import Inbox
 from edgezoo.pipeline.jobs import Job, Jobs
+from edgezoo.pipeline.streams import StreamState
+from edgezoo.pipeline.workers import Workers
 from edgezoo.results import Result
-from edgezoo.sources import Source, is_live, open_source
+from edgezoo.sources import Source
+from edgezoo.sources.feed import Feed
 
 LONGEST_MS = 3_600_000.0
 MOST_WORKERS = 8  # each holds a copy of the network
-JOIN_S = 5.0  # how long closing waits for a thread that a driver may hold
+JOIN_S = 5.0  # how long closing waits for threads that a driver may hold
+IDLE_S = 0.1
+
+Given: TypeAlias = Source | str | Feed
+"""A source: opened already, or its address, with `#fps=`, `#roi=` and `#timeout=` where wanted (see `sources.feed`)."""
 
 
 class Pipeline:
@@ -40,96 +58,108 @@ class Pipeline:
     given a number of threads, one for each core, which gets more through.
     `max_age_ms`: a live frame older than that is dropped before it costs inference.
 
-    A source that fails neither stops nor delays the others: `on_event` hears of it at once, in the caller's thread, and
-    when all the others have ended its error is raised. Errors of any other stage are raised where they happened in the
-    order of frames. `profile` accounts for every frame.
+    A live source that was given as an address is opened again when it fails or stalls: for ever, or until `retries`
+    tries in a row were in vain. What cannot get better, such as a wrong password, is given up at once. A source that
+    fails neither stops nor delays the others: `on_event` hears of it at once, in the caller's thread, and when all the
+    others have ended its error is raised. Errors of any other stage are raised where they happened in the order of
+    frames. `profile` accounts for every frame, `states` tells of every stream as it is now.
+
+    `endless`: iteration goes on when all sources have ended, for others may be added. `on_idle` is called in the
+    caller's thread every 0.1 s while no frame comes; it may close the pipeline.
     """
 
     def __init__(
         self,
-        sources: Source | str | Sequence[Source | str],
+        sources: Given | Sequence[Given],
         engine: Engine,
         *,
         batch: int = 1,
         wait_ms: float | None = None,
         workers: int | None = None,
         max_age_ms: float | None = None,
+        retries: int | None = None,
+        endless: bool = False,
         on_event: Callable[[Event], None] | None = None,
+        on_idle: Callable[[], None] | None = None,
     ) -> None:
         """Raises SourceError for a single source that cannot be opened, RequestError for numbers out of range."""
-        for name, number, most in (("batch", batch, 1024), ("workers", workers, 64)):
-            if number is not None and not 1 <= number <= most:
-                raise RequestError(f"expected {name} of 1 to {most}, got {number}")
-        for name, value in (("wait_ms", wait_ms), ("max_age_ms", max_age_ms)):
-            if value is not None and not 0 <= value <= LONGEST_MS:
-                raise RequestError(f"expected {name} within 0..{LONGEST_MS:.0f} ms, got {value}")
-        largest = engine.batches[1]
-        if largest is not None and batch > largest:
-            raise RequestError(
-                f"expected a batch of at most {largest}, which this graph was made for, got {batch}; "
-                "another needs `edgezoo convert --batch`, or `edgezoo compile --batch` on TensorRT"
-            )
-        given: list[Source | str] = (
-            [sources] if isinstance(sources, str) or not isinstance(sources, Sequence) else [*sources]
-        )
-        if not given:
+        _check(engine, batch=batch, workers=workers, wait_ms=wait_ms, max_age_ms=max_age_ms, retries=retries)
+        feeds = _feeds(sources)
+        if not feeds and not endless:
             raise RequestError("expected at least one source")
-        if len(given) == 1 and isinstance(given[0], str):
-            given = [open_source(given[0])]
+        if len(feeds) == 1 and not endless:
+            feeds = [feeds[0].now()]
         self.profile = Profile()
         self.stuck: tuple[str, ...] = ()
         """Threads that a driver still held when the pipeline closed."""
-        self._given = given
-        self._live = any(is_live(source) if isinstance(source, str) else source.live for source in given)
-        workers = workers or (1 if self._live else _workers_for(engine))
-        self._alone = workers > 1  # a worker does all three stages by itself
-        self._ahead = not self._live and not self._alone
+        live = endless or any(feed.live for feed in feeds)
+        workers = workers or (1 if live else _workers_for(engine))
         self._engine = engine
-        self._open: list[Source] = [source for source in given if not isinstance(source, str)]
-        self._engines: list[Engine] = [engine] if workers == 1 else []
-        try:
-            while len(self._engines) < workers:
-                self._engines.append(engine.fork(threads=1))
-        except BaseException:
-            for fork in self._engines:
-                fork.close()
-            for source in self._open:
-                source.close()
-            raise
+        self._engines = _engines(engine, workers, feeds)
         self.profile.runs = {**self._engines[0].describe(), "workers": workers}
-        self._inbox = Inbox(self.profile, batch=batch, wait_ms=wait_ms, max_age_ms=max_age_ms)
-        self._inbox.expect(len(given))
         self._on_event = on_event or (lambda event: None)
-        self._jobs = Jobs(limit=workers if self._live else 2 * workers + 1)
-        self._lock = threading.Lock()
-        self._errors: list[Exception] = []
+        self._on_idle = on_idle
+        self._jobs = Jobs(limit=workers if live else 2 * workers + 1)
+        inbox = Inbox(self.profile, batch=batch, wait_ms=wait_ms, max_age_ms=max_age_ms, endless=endless)
+        self._inbox = inbox
+        self._captures = Captures(inbox, self.profile, tell=self._jobs.tell, fail=self._jobs.fail, retries=retries)
+        alone, ahead = workers > 1, not live and workers == 1
+        self._workers = Workers(engine, self._engines, inbox, self._jobs, self.profile, alone=alone, ahead=ahead)
         self._threads: list[threading.Thread] = []
-        self._taking = threading.Lock()
+        self._handing: deque[str] = deque()
+        """Sources of the frames that are the next ones for the caller."""
+        self._closing = threading.Lock()
+        for feed in feeds:
+            self._captures.add(feed)
+
+    # -- sources
+
+    @property
+    def states(self) -> tuple[StreamState, ...]:
+        """Every stream as it is now, in the order in which they were added."""
+        return self._captures.states()
+
+    def add(self, source: Given) -> str:
+        """Another source, before or while the pipeline runs; what it is called here. From any thread.
+
+        An address is opened in a thread of its own, and what goes wrong is an event, as of all the others. Raises
+        RequestError for an address that is none, and once the pipeline is closed.
+        """
+        return self._captures.add(_feeds(source)[0])
+
+    def remove(self, address: str) -> None:
+        """End a source, by what `add` and `states` call it; the others go on. From any thread.
+
+        Frames that wait are dropped; those that are being worked on still come.
+        """
+        self._captures.remove(address)
+
+    # -- the caller's thread
 
     def __iter__(self) -> Iterator[tuple[Frame, Result]]:
         if self._threads or self._jobs.closed:
             raise RequestError("a pipeline runs once; make another")
         self._start()
         try:
-            while (news := self._jobs.next()) is not None:
+            patience_s = None if self._on_idle is None else IDLE_S
+            while (news := self._jobs.next(patience_s)) is not None:
                 if isinstance(news, Event):
                     self._on_event(news)
-                else:
+                elif isinstance(news, Job):
                     yield from self._hand_over(news)
+                elif self._on_idle is not None:
+                    self._on_idle()
+            all_ended = not self._jobs.closed
         finally:
             self.close()
-        if self._errors:
-            raise self._errors[0]
+        if all_ended and self._captures.errors:
+            raise self._captures.errors[0]
 
     def _start(self) -> None:
-        runs: list[tuple[str, Callable[[], None]]] = [("prepare", self._prepare_ahead)] if self._ahead else []
-        for source in self._given:
-            runs.append((f"capture {_name(source)}", partial(self._capture, source)))
-        for number, engine in enumerate(self._engines):
-            runs.append((f"worker {number}", partial(self._work, engine)))
-        for name, target in runs:
+        for name, target in self._workers.runs():
             run = partial(self._guarded, target)
             self._threads.append(threading.Thread(target=run, name=f"edgezoo {name}", daemon=True))
+        self._captures.start()
         for thread in self._threads:
             thread.start()
 
@@ -140,121 +170,53 @@ class Pipeline:
         except BaseException as error:
             self._jobs.fail(error)
 
-    # -- capture: a thread per source
-
-    def _capture(self, given: Source | str) -> None:
-        name, slot = _name(given), None
-        try:
-            source = open_source(given) if isinstance(given, str) else given
-            name = source.address
-            with self._lock:
-                self._open.append(source)
-                closing = self._jobs.closed
-            if closing:
-                source.close()
-            slot = self._inbox.add(live=source.live)
-            self._jobs.tell(Event(name, "opened", "opened"))
-            frames = iter(source)
-            while True:
-                with self.profile.time("capture"):
-                    frame = next(frames, None)
-                if frame is None or not self._inbox.put(slot, frame):
-                    break
-            self._jobs.tell(Event(name, "ended", "ended"))
-        except Exception as error:
-            with self._lock:
-                self._errors.append(error)
-            self._jobs.tell(Event(name, "failed", str(error)))
-        finally:
-            if slot is None:
-                self._inbox.lost()
-            else:
-                self._inbox.end(slot)
-
-    # -- prepare and infer
-
-    def _take(self) -> Job | None:
-        """The next batch, once there is room for one more on the way; None: no more come."""
-        with self._taking:
-            self._jobs.wait_for_room()
-            frames = self._inbox.take()
-            if frames:
-                return self._jobs.add(frames)
-            self._jobs.drained()
-            return None
-
-    def _prepare(self, job: Job) -> None:
-        try:
-            with self.profile.time("prepare"):
-                job.array, job.placements = self._engine.prepare([frame.image for frame in job.frames])
-        except Exception as error:
-            self._jobs.settle(job, error=error)
-
-    def _prepare_ahead(self) -> None:
-        while (job := self._take()) is not None:
-            self._prepare(job)
-            self._jobs.put_prepared(job)
-
-    def _next(self) -> Job | None:
-        """The next job for a worker that is free."""
-        if self._ahead:
-            return self._jobs.take_prepared()
-        job = self._take()
-        if job is not None:
-            self._prepare(job)
-        return job
-
-    def _work(self, engine: Engine) -> None:
-        while (job := self._next()) is not None:
-            if job.error is not None:
-                continue
-            try:
-                with self.profile.time("infer"):
-                    answer = engine.infer(job.array)
-                self._jobs.settle(job, answer=answer, results=self._read(job, answer) if self._alone else None)
-            except Exception as error:
-                self._jobs.settle(job, error=error)
-
-    def _read(self, job: Job, answer: Arrays) -> list[Result]:
-        with self.profile.time("read"):
-            return self._engine.read(answer, job.placements)
-
-    # -- the caller's thread
-
     def _hand_over(self, job: Job) -> Iterator[tuple[Frame, Result]]:
         try:
             if job.error is not None:
                 raise job.error
             assert job.answer is not None
-            results = self._read(job, job.answer) if job.results is None else job.results
+            results = self._workers.read(job, job.answer) if job.results is None else job.results
         except BaseException:
-            self.profile.count_failed(len(job.frames))
+            for waiting in job.taken:
+                self.profile.count_failed(1, source=waiting.slot.name)
             raise
-        left = len(job.frames)
+        self._handing.extend(waiting.slot.name for waiting in job.taken)
         try:
-            for frame, result in zip(job.frames, results, strict=True):
-                left -= 1
-                self.profile.count_delivered(frame.age_ms)
+            for waiting, result in zip(job.taken, results, strict=True):
+                if not self._handing:
+                    return  # closed meanwhile
+                frame = waiting.frame
+                self.profile.count_delivered(frame.age_ms, source=self._handing.popleft())
+                began_ns = time.perf_counter_ns()
                 yield frame, result
+                self.profile.took("sink", began_ns, (frame,))
         finally:
-            self.profile.count_dropped("closed", left)
+            self._drop_rest()
+
+    def _drop_rest(self) -> None:
+        """Of the batch that is being handed over, for a caller who wants no more."""
+        while self._handing:
+            self.profile.count_dropped("closed", source=self._handing.popleft())
 
     # -- the end
 
     def close(self) -> None:
         """End every thread and source; what was on its way is counted as dropped. Safe to call again."""
-        with self._lock:
+        with self._closing:
             if self._jobs.closed:
                 return
             self._jobs.close()
-            sources = [*self._open]
         self._inbox.close()
-        for source in sources:
-            source.close()
+        self._captures.close()
+        until_s = time.monotonic() + JOIN_S
         for thread in self._threads:
-            thread.join(JOIN_S)
-        self.stuck = tuple(thread.name for thread in self._threads if thread.is_alive())
-        self.profile.count_dropped("closed", sum(len(job.frames) for job in self._jobs.left()))
+            thread.join(max(0.0, until_s - time.monotonic()))
+        stuck = [thread.name for thread in self._threads if thread.is_alive()]
+        self.stuck = (*stuck, *self._captures.join(until_s))
+        self._drop_rest()
+        for job in self._jobs.left():
+            for waiting in job.taken:
+                self.profile.count_dropped("closed", source=waiting.slot.name)
         for engine in self._engines:
             if engine is not self._engine:
                 engine.close()
@@ -268,9 +230,54 @@ class Pipeline:
         self.close()
 
 
-def _name(source: Source | str) -> str:
-    """Its address as people may see it."""
-    return str(Address.parse(source)) if isinstance(source, str) else source.address
+def _feeds(sources: Given | Sequence[Given]) -> list[Feed]:
+    given = [sources] if isinstance(sources, str) or not isinstance(sources, Sequence) else sources
+    feeds = []
+    for each in given:
+        feeds.append(each if isinstance(each, Feed) else Feed.at(each) if isinstance(each, str) else Feed.of(each))
+    return feeds
+
+
+def _check(
+    engine: Engine,
+    *,
+    batch: int,
+    workers: int | None,
+    wait_ms: float | None,
+    max_age_ms: float | None,
+    retries: int | None,
+) -> None:
+    """RequestError for numbers out of range."""
+    for name, number, least, most in (("batch", batch, 1, 1024), ("workers", workers, 1, 64)):
+        if number is not None and not least <= number <= most:
+            raise RequestError(f"expected {name} of {least} to {most}, got {number}")
+    if retries is not None and retries < 0:
+        raise RequestError(f"expected retries of 0 or more, or None for ever, got {retries}")
+    for name, value in (("wait_ms", wait_ms), ("max_age_ms", max_age_ms)):
+        if value is not None and not 0 <= value <= LONGEST_MS:
+            raise RequestError(f"expected {name} within 0..{LONGEST_MS:.0f} ms, got {value}")
+    largest = engine.batches[1]
+    if largest is not None and batch > largest:
+        raise RequestError(
+            f"expected a batch of at most {largest}, which this graph was made for, got {batch}; "
+            "another needs `edgezoo convert --batch`, or `edgezoo compile --batch` on TensorRT"
+        )
+
+
+def _engines(engine: Engine, workers: int, feeds: list[Feed]) -> list[Engine]:
+    """One for each worker; where that fails, nothing stays open."""
+    engines = [engine] if workers == 1 else []
+    try:
+        while len(engines) < workers:
+            engines.append(engine.fork(threads=1))
+    except BaseException:
+        for fork in engines:
+            fork.close()
+        for feed in feeds:
+            if feed.opened is not None:
+                feed.opened.close()
+        raise
+    return engines
 
 
 def _workers_for(engine: Engine) -> int:

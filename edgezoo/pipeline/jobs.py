@@ -5,24 +5,31 @@ from __future__ import annotations
 import threading
 from collections import deque
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from edgezoo.backends import Arrays
 from edgezoo.frame import Event, Frame
 from edgezoo.geometry import Placement
+from edgezoo.pipeline.inbox import Waiting
 from edgezoo.results import Result
+
+_MOST_EVENTS = 1000  # a caller who is away for weeks hears of the newest
 
 
 @dataclass(eq=False)
 class Job:
     """A batch, and what became of it so far: it is settled by an answer, by results or by an error."""
 
-    frames: list[Frame]
+    taken: list[Waiting]
     array: Any = None
     placements: list[Placement] = field(default_factory=list)
     answer: Arrays | None = None
     results: list[Result] | None = None
     error: Exception | None = None
+
+    @property
+    def frames(self) -> list[Frame]:
+        return [waiting.frame for waiting in self.taken]
 
     @property
     def settled(self) -> bool:
@@ -39,7 +46,7 @@ class Jobs:
         self._limit = limit
         self._under_way: deque[Job] = deque()
         self._prepared: deque[Job] = deque()
-        self._events: deque[Event] = deque()
+        self._events: deque[Event] = deque(maxlen=_MOST_EVENTS)
         self._drained = False
         self._failure: BaseException | None = None
         self.closed = False
@@ -53,9 +60,9 @@ class Jobs:
             while len(self._under_way) >= self._limit and not self.closed:
                 self._room.wait()
 
-    def add(self, frames: list[Frame]) -> Job:
+    def add(self, taken: list[Waiting]) -> Job:
         """Whoever takes batches does so one at a time: the order of jobs is the order of frames."""
-        job = Job(frames)
+        job = Job(taken)
         with self._room:
             self._under_way.append(job)
         return job
@@ -103,13 +110,14 @@ class Jobs:
             self._failure = error
             self._news.notify()
 
-    def next(self) -> Job | Event | None:
-        """For the caller: the next event, else the oldest job once it is settled; None: all is done."""
+    def next(self, patience_s: float | None = None) -> Job | Event | Literal["nothing yet"] | None:
+        """For the caller: the next event, else the oldest job once it is settled; None: all is done, or closed."""
         with self._news:
             while self._failure is None and not self._events and not (self._under_way and self._under_way[0].settled):
-                if self._drained and not self._under_way:
+                if self.closed or (self._drained and not self._under_way):
                     return None
-                self._news.wait()
+                if not self._news.wait(patience_s):
+                    return "nothing yet"
             if self._failure is not None:
                 raise self._failure
             if self._events:

@@ -69,7 +69,17 @@ class WindowSink:
             self.done = (cv2.waitKey(1) & 0xFF) in STOP_KEYS
 
     def event(self, event: Event) -> None:
-        pass
+        """The title of a window tells why its picture stands still."""
+        if event.source in self._windows and not self.done:
+            title = event.source if event.kind == "live" else f"{event.source}: {event.kind}: {event.message}"
+            cv2 = require("cv2")
+            with contextlib.suppress(cv2.error):  # the person closed it before
+                cv2.setWindowTitle(event.source, title)
+
+    def idle(self) -> None:
+        """Between frames that do not come: keys are still heard, and windows drawn."""
+        if self._windows and not self.done:
+            self.done = (require("cv2").waitKey(1) & 0xFF) in STOP_KEYS or self._was_closed()
 
     def close(self) -> None:
         cv2 = require("cv2")

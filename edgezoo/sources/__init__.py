@@ -11,7 +11,7 @@ from edgezoo.errors import UnknownName
 from edgezoo.frame import Frame
 
 STREAMS = ("rtsp", "rtsps", "http", "https", "udp", "tcp")
-SCHEMES = ("camera", "gstreamer", "synthetic", *STREAMS)
+SCHEMES = ("camera", "chaos", "gstreamer", "synthetic", *STREAMS)
 
 
 class Source(Protocol):
@@ -19,7 +19,8 @@ class Source(Protocol):
 
     A source opens when it is made, so that a wrong address fails there and at once. It is iterated
     once, by one thread. What goes wrong later surfaces from the iteration as SourceError, after
-    every frame that could be read.
+    every frame that could be read. One that can tell has a number `damaged`: how many frames came
+    so far that could not be decoded, and were left out.
     """
 
     @property
@@ -52,10 +53,10 @@ class Source(Protocol):
 
 
 def open_source(text: str) -> Source:
-    """The source at the address `text`.
+    """The source at the address `text`. What every source takes for a pipeline, `#roi=…`, is not for here (see `feed`).
 
-    Raises SourceError where nothing can be read there, RequestError for options it does not have,
-    UnknownName for a scheme that is none.
+    Raises SourceError where nothing can be read there: SourceAbsent where nobody is there, SourceRefused where it
+    would not get better. RequestError for options it does not have, UnknownName for a scheme that is none.
     """
     address = Address.parse(text)
     if address.scheme not in SCHEMES:
@@ -67,6 +68,10 @@ def open_source(text: str) -> Source:
         from edgezoo.sources.camera import Camera
 
         return Camera(address)
+    if address.scheme == "chaos":
+        from edgezoo.sources.chaos import Chaos
+
+        return Chaos(address)
     if address.scheme == "synthetic":
         from edgezoo.sources.synthetic import Synthetic
 
@@ -75,9 +80,9 @@ def open_source(text: str) -> Source:
         from edgezoo.sources.gstreamer import GStreamer
 
         return GStreamer(text.partition(":")[2])
-    from edgezoo.sources.stream import Stream
+    from edgezoo.sources.stream import open_stream
 
-    return Stream(address)
+    return open_stream(address)
 
 
 def _open_path(address: Address) -> Source:

@@ -48,8 +48,8 @@ class Capture:
         known = {getattr(cv2, f"CAP_PROP_{prop}", None): value for prop, value in (params or {}).items()}
         flat = [number for prop, value in known.items() if prop is not None for number in (prop, value)]
         arguments = (target, getattr(cv2, f"CAP_{backend}"), *([flat] if flat else []))
-        self.damaged = False
-        """Whether packets had to be read over because they could not be decoded."""
+        self.damaged = 0
+        """How many packets had to be read over because they could not be decoded."""
         self._patience_s = patience_s
         self._on_release = on_release
         _chatter.hush()
@@ -97,7 +97,7 @@ class Capture:
                 break
             began = time.monotonic()
             if self._capture.grab():
-                self.damaged |= skipped > 0
+                self.damaged += skipped
                 return time.monotonic_ns()
             now = time.monotonic()
             waited = now - began > min(0.5, self._patience_s / 2)  # for data that does not come

@@ -36,7 +36,7 @@ class Device:
             yield
         finally:
             if before == "open":
-                self._release()
+                self._let_go()
 
     def close(self) -> None:
         self.ended.set()
@@ -44,4 +44,8 @@ class Device:
             if self._state != "open":
                 return
             self._state = "closed"
-        self._release()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        release, self._release = self._release, lambda: None  # or it would keep its owner, who keeps this
+        release()

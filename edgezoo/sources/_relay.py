@@ -13,6 +13,7 @@ import re
 import selectors
 import socket
 import threading
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -21,6 +22,7 @@ _CODEC = re.compile(rb"a=rtpmap:(\d+) (H264|H265)/", re.IGNORECASE)
 _LENGTH = re.compile(rb"^content-length:\s*(\d+)\s*$", re.IGNORECASE | re.MULTILINE)
 _LONGEST = 65536  # no answer is longer
 _FRAMES_TO_TRUST = 3
+_MOST_SIZES = 64
 
 
 @dataclass(slots=True)
@@ -47,7 +49,14 @@ class FrameEnds:
         self._pending = bytearray()
         self._delimiters: dict[int, bytes] = {}  # by RTP payload type
         self._tracks: dict[int, _Track | None] = {}  # by channel; None where the marks are wrong
+        self.resized = False
+        self._watching = False
+        self._sizes: set[bytes] = set()  # sequence parameter sets, which hold the size among other things
         self._understood = True
+
+    def watch_size(self) -> None:
+        """From now on `resized` tells of a picture size that was not seen yet."""
+        self._watching = True
 
     def feed(self, data: bytes) -> bytes:
         """What to pass on now that `data` has come; incomplete messages wait for their rest."""
@@ -58,6 +67,7 @@ class FrameEnds:
             del self._pending[:length]
             out += message
             if message[:1] == b"$":
+                self._look_for_size(message)
                 out += self._delimiter_after(message)
             else:
                 self._learn(message)
@@ -89,6 +99,19 @@ class FrameEnds:
         for payload_type, codec in _CODEC.findall(message):
             self._delimiters[int(payload_type)] = _DELIMITERS[codec.upper()]
 
+    def _look_for_size(self, message: bytes) -> None:
+        """An encoder that changes its size says so before a key frame (RFC 6184 sections 5.6, 5.7; RFC 7798, 4.4)."""
+        delimiter = self._delimiters.get(message[5] & 0x7F) if len(message) > 16 else None
+        if delimiter is None:
+            return
+        begin = 16 + 4 * (message[4] & 0x0F)  # behind the senders
+        if message[4] & 0x10:  # and an extension of the head (RFC 3550 section 5.3.1)
+            begin += 4 + 4 * int.from_bytes(message[begin + 2 : begin + 4], "big")
+        for unit in _units(message[begin:], h265=len(delimiter) == 3):
+            if unit not in self._sizes and len(self._sizes) < _MOST_SIZES:
+                self._sizes.add(unit)
+                self.resized |= self._watching
+
     def _delimiter_after(self, message: bytes) -> bytes:
         """The packet to put behind `message`: nothing unless it ends a frame."""
         channel, packet = message[1], message[4:]
@@ -108,11 +131,32 @@ class FrameEnds:
         return b"$" + bytes([channel]) + (len(head) + len(delimiter)).to_bytes(2, "big") + head + delimiter
 
 
+def _units(payload: bytes, *, h265: bool) -> Iterator[bytes]:
+    """The sequence parameter sets in an RTP payload, alone or among others."""
+    if not payload:
+        return
+    kind = (payload[0] >> 1) & 0x3F if h265 else payload[0] & 0x1F
+    wanted, several, head = (33, 48, 2) if h265 else (7, 24, 1)
+    if kind == wanted:
+        yield payload
+    at = head
+    while kind == several and at + 2 < len(payload):
+        size = int.from_bytes(payload[at : at + 2], "big")
+        unit = payload[at + 2 : at + 2 + size]
+        if unit and ((unit[0] >> 1) & 0x3F if h265 else unit[0] & 0x1F) == wanted:
+            yield unit
+        at += 2 + size
+
+
 class Relay:
     """One connection to an RTSP server, offered once on a local port; a thread passes it on until either side ends."""
 
     def __init__(self, host: str, port: int, timeout_s: float) -> None:
         """Raises OSError where no server answers."""
+        self.silence_s: float | None = None
+        """Nothing for so long, from either side, ends it; None: nothing does. May be changed at any time."""
+        self.fell_silent = False
+        """Whether that was its end."""
         self._server = socket.create_connection((host, port), timeout=timeout_s)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self._listener.settimeout(timeout_s)
@@ -128,6 +172,16 @@ class Relay:
     def status(self) -> str:
         """The server's latest answer: `404 Not Found`."""
         return self._ends.status
+
+    @property
+    def resized(self) -> bool:
+        """Whether pictures have another size than when it was opened."""
+        return self._ends.resized
+
+    def opened(self) -> None:
+        """What comes from now on is what is watched."""
+        self.silence_s = None
+        self._ends.watch_size()
 
     def close(self) -> None:
         """Cut the connection: who reads from it is told at once. From any thread, never waits."""
@@ -158,7 +212,11 @@ class Relay:
             selector.register(client, selectors.EVENT_READ)
             selector.register(server, selectors.EVENT_READ)
             while not self._closed:
-                for key, _ in selector.select():
+                ready = selector.select(self.silence_s)
+                if not ready and self.silence_s is not None:
+                    self.fell_silent = True
+                    return
+                for key, _ in ready:
                     end = client if key.fileobj is client else server
                     if not (data := end.recv(65536)):
                         return

@@ -1,4 +1,7 @@
-"""Cameras of this machine: `camera:0`, `camera:/dev/video2`, `#size=1280x720&fps=30&fourcc=MJPG`."""
+"""Cameras of this machine: `camera:0`, `camera:/dev/video2`, `#size=1280x720&fps=30&fourcc=MJPG`.
+
+A driver that gives fewer frames than `fps` is refused; of one that gives more, a pipeline leaves the rest out.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from contextlib import suppress
 from itertools import islice
 
 from edgezoo.address import Address
-from edgezoo.errors import RequestError, SourceError
+from edgezoo.errors import RequestError, SourceAbsent, SourceError, SourceRefused
 from edgezoo.frame import Frame
 from edgezoo.optional import require
 from edgezoo.sources._capture import Capture
@@ -38,7 +41,9 @@ class Camera:
         self._begun: Generator[Frame, None, None] | None = None
         self._capture = Capture(self.address, _target(address), _BACKENDS.get(sys.platform, "ANY"))
         if not self._capture.is_open:
-            raise SourceError(f"{self.address}: expected a camera, {_why_not(address.target)}")
+            unplugged = sys.platform.startswith("linux") and not os.path.exists(_device(address.target))
+            error = SourceAbsent if unplugged else SourceError  # opening none costs nothing
+            raise error(f"{self.address}: expected a camera, {_why_not(address.target)}")
         try:
             self._ask(size_wh, fps, fourcc)
             self._check(size_wh, fps, fourcc)
@@ -113,7 +118,7 @@ class Camera:
         capture = self._capture
         if size_wh is not None and (got_wh := capture.size_wh) not in (None, size_wh):
             self._refuse("size", "{}x{}".format(*size_wh), "{}x{}".format(*got_wh))
-        if fps is not None and (got_fps := capture.fps) is not None and abs(got_fps - fps) > 0.1 * fps:
+        if fps is not None and (got_fps := capture.fps) is not None and got_fps < 0.9 * fps:
             self._refuse("fps", f"{fps:g}", f"{got_fps:g}")
         if fourcc is not None and (code := int(capture.get("FOURCC"))) > 0:
             got = code.to_bytes(4, "little").decode("latin-1")
@@ -121,7 +126,7 @@ class Camera:
                 self._refuse("fourcc", fourcc, got)
 
     def _refuse(self, option: str, asked: str, got: str) -> None:
-        raise SourceError(f"{self.address}: expected {option}={asked}, got {got} from the driver; try {option}={got}")
+        raise SourceRefused(f"{self.address}: expected {option}={asked}, got {got} from the driver; try {option}={got}")
 
 
 def _target(address: Address) -> int | str:
@@ -135,7 +140,7 @@ def _target(address: Address) -> int | str:
 def _why_not(target: str) -> str:
     if not sys.platform.startswith("linux"):
         return "could not open one; may this program use the camera, and does no other one hold it?"
-    device = f"/dev/video{target}" if target.isdigit() else target
+    device = _device(target)
     if not os.path.exists(device):
         there = sorted(glob.glob("/dev/video*"), key=lambda path: (len(path), path))
         if not there:
@@ -144,6 +149,10 @@ def _why_not(target: str) -> str:
     if not os.access(device, os.R_OK | os.W_OK):
         return f"may not open {device}; try: sudo usermod -aG video $USER, and log in again"
     return f"could not open {device}; does another program hold it, or is it no capture device?"
+
+
+def _device(target: str) -> str:
+    return f"/dev/video{target}" if target.isdigit() else target
 
 
 def _describe(device: str) -> str:
