@@ -93,7 +93,7 @@ class Show:
 
 def test_a_server_that_is_killed_over_and_over_disturbs_nobody() -> None:
     """EDGEZOO_KILLS=20 is the long form, and `tests/benchmarks/reconnect.py` tells the figures."""
-    found = reconnects.run(Echo(), kills=KILLS, up_s=0.7)
+    found = reconnects.run(Echo(), kills=KILLS, up_s=0.4)
     assert len(found.backs_s) == KILLS
     assert max(found.backs_s) <= BACK_S, found
     assert max(found.losses_s) <= 1.0, found

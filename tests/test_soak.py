@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import random
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -24,7 +25,7 @@ from edgezoo.preprocess import Preprocess
 pytest.importorskip("cv2", reason="chaos resizes")
 
 QUIET = "chaos:synthetic:#size=64x48&fps=40&shapes=1&seed={}"
-WILD = QUIET + "&die=0.05&die_s=0.2&drop=0.05&burst=0.05&burst_frames=4&resize=0.05&corrupt=0.05"
+WILD = QUIET + "&die=0.1&die_s=0.2&drop=0.05&burst=0.05&burst_frames=4&resize=0.05&corrupt=0.05"
 
 
 def samples(
@@ -90,7 +91,7 @@ def test_wild_cameras_under_a_good_pipeline() -> None:
     found = soak(
         Echo(),
         [WILD.format(seed) for seed in (1, 2)],
-        seconds=4,
+        seconds=3,
         bounds=Bounds(growth_mb=500, age_p99_ms=5000, back_s=10),
         progress=progress,
     )
@@ -100,7 +101,7 @@ def test_wild_cameras_under_a_good_pipeline() -> None:
     assert found.events["live"] > found.events["lost"]
     assert sum(tally.reconnects for tally in found.profile.sources.values()) >= 2
     assert sum(faults["deaths"] for faults in found.faults.values()) >= 2
-    assert "1:00 left" in told[-1]
+    assert re.search(r"1:0\d left", told[-1])
     assert "lost" in "".join(told)
     assert len(told) == len(found.samples) > 5
     assert json.loads(json.dumps(found.to_dict()))["profile"]["grabbed"] == sum(
@@ -142,7 +143,7 @@ def test_old_frames_and_a_stream_that_comes_back_late_are_seen(monkeypatch: pyte
 @pytest.mark.usefixtures("often")
 def test_the_time_in_which_a_camera_gives_nothing_is_not_held_against_the_pipeline() -> None:
     dies = QUIET.format(4) + "&die=0.1&die_s=1.2"
-    found = soak(Echo(), [dies], seconds=4, bounds=Bounds(growth_mb=500, age_p99_ms=5000))
+    found = soak(Echo(), [dies], seconds=3, bounds=Bounds(growth_mb=500, age_p99_ms=5000))
     losses = found.losses_s["chaos:synthetic:"]
     assert max(losses) > 1.2
     assert max(found.backs_s) < max(losses) - 0.5

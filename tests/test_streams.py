@@ -187,9 +187,11 @@ def test_another_size_is_told() -> None:
     clock.frames(3)
     since = clock.stream.since_s
     clock.frames(3, size=(320, 240))
+    clock.frames(3)
     assert [event.message for event in clock.events[1:]] == [
         "640x480 at 10 fps",
         "320x240 from now on, it was 640x480",
+        "640x480 from now on, it was 320x240",
     ]
     assert clock.stream.since_s == since, "it is live since then all the same"
 

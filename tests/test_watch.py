@@ -57,7 +57,7 @@ def run(
 
 
 def test_a_camera_that_dies_and_comes_back_is_told_and_written_down(run: Run) -> None:
-    said = run(DIES, "--sink", "out.jsonl", "--frames", 30)
+    said = run(DIES, "--sink", "out.jsonl", "--frames", 15)
     assert said.code == 0
     lost = [line for line in said.lines if line.endswith("lost, and opened again when it is there")]
     back = [line for line in said.lines if "back after" in line]
@@ -68,7 +68,7 @@ def test_a_camera_that_dies_and_comes_back_is_told_and_written_down(run: Run) ->
     kinds = [record["event"] for record in records if record["type"] == "event"]
     assert kinds[:3] == ["connecting", "live", "lost"]
     assert kinds.count("live") >= 2
-    assert sum(record["type"] == "result" for record in records) == 30
+    assert sum(record["type"] == "result" for record in records) == 15
 
 
 def test_without_retries_the_loss_is_the_end(run: Run) -> None:

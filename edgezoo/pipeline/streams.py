@@ -236,8 +236,10 @@ class Stream:
         return now_s - self._refused_s >= PASSING_S
 
     def _turn(self, state: State, reason: str, now_s: float, *, error: bool = False) -> None:
-        if state == self.state and _DIGITS.sub("", reason) == _DIGITS.sub("", self.reason):
-            self.reason = reason  # frame 7 or frame 9, in 1.5 s or in 1.2 s: no news
+        if state == self.state and reason == self.reason:
+            return
+        if state == self.state == "lost" and _DIGITS.sub("", reason) == _DIGITS.sub("", self.reason):
+            self.reason = reason  # after frame 7 or frame 9, in 1.5 s or in 1.2 s: no news
             return
         if state != self.state:
             self.since_s = now_s
