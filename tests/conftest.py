@@ -11,9 +11,13 @@ from typing import Any
 import graphs
 import pytest
 
+from edgezoo.backends import backends
 from edgezoo.bundle import Bundle
 from edgezoo.convert import convert
 from edgezoo.preprocess import Preprocess
+
+OPEN_ANY = [name for name in backends() if name != "tensorrt"]
+"""The backends that open a graph as it is; of TensorRT, which wants it compiled first, is `test_tensorrt.py`."""
 
 
 def need(what: str, here: bool, why: str) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import graphs
 import numpy as np
 import pytest
-from conftest import need
+from conftest import OPEN_ANY, need
 from onnx import TensorProto, helper
 
 import edgezoo
@@ -30,9 +30,9 @@ RECIPE = Preprocess(size_wh=(64, 48), fit="stretch")
 BOX = (8, 6, 40, 30)
 
 
-@pytest.fixture(params=[name for name in backends() if name != "tensorrt"])
+@pytest.fixture(params=OPEN_ANY)
 def name(request: pytest.FixtureRequest) -> str:
-    """Every backend whose runtime is here, but the one whose graphs are compiled first: `test_tensorrt.py`."""
+    """Every backend that opens any graph and whose runtime is here."""
     try:
         open_backend(request.param, b"not a graph")
     except MissingDependency as error:

@@ -13,9 +13,10 @@ from typing import Any
 import graphs
 import numpy as np
 import pytest
+from conftest import OPEN_ANY
 
 import edgezoo
-from edgezoo.backends import backends, open_backend
+from edgezoo.backends import open_backend
 from edgezoo.bundle import Bundle
 from edgezoo.engine import Engine
 from edgezoo.errors import (
@@ -77,7 +78,7 @@ def engine(bundle_of: BatchMaker) -> Iterator[Engine]:
         yield opened
 
 
-@pytest.fixture(params=backends())
+@pytest.fixture(params=OPEN_ANY)
 def backend(request: pytest.FixtureRequest) -> str:
     try:
         open_backend(request.param, b"")

@@ -96,7 +96,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 # It learns.
 
 
-@pytest.mark.parametrize(("task", "epochs", "lr"), [("detect", 400, 4e-3), ("classify", 80, 2e-3)])
+@pytest.mark.parametrize(("task", "epochs", "lr"), [("detect", 260, 4e-3), ("classify", 80, 2e-3)])
 def test_eight_images_are_learnt_by_heart(place: Path, tmp_path: Path, task: str, epochs: int, lr: float) -> None:
     """To near-zero loss, and to right answers."""
     from edgezoo.train.data import read
