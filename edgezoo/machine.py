@@ -38,6 +38,12 @@ def on_jetson() -> bool:
     return Path("/etc/nv_tegra_release").exists()
 
 
+def l4t(told: str) -> str:
+    """A Jetson's release of Linux, `36.4.3`, from the text of its `/etc/nv_tegra_release`; empty where it is none."""
+    found = re.search(r"R(\d+).*?REVISION:\s*([\d.]+)", told.partition("\n")[0])
+    return f"{found[1]}.{found[2]}" if found else ""
+
+
 def cores() -> int:
     """Cores that this process may run on."""
     with suppress(AttributeError, OSError):

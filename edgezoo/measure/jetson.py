@@ -12,6 +12,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from edgezoo.machine import l4t
 from edgezoo.measure.findings import Row
 
 ROOT = Path("/")
@@ -179,8 +180,7 @@ def _release(root: Path) -> tuple[str, str, bool]:
     """The model, the L4T, and whether this is a Jetson at all."""
     told = _text(root / "etc/nv_tegra_release").partition("\n")[0]
     model = _text(root / "proc/device-tree/model").strip("\0 \n")
-    found = re.search(r"R(\d+).*?REVISION:\s*([\d.]+)", told)
-    return model, f"{found[1]}.{found[2]}" if found else "", bool(told) or "jetson" in model.lower()
+    return model, l4t(told), bool(told) or "jetson" in model.lower()
 
 
 def _installed(records: Path) -> dict[str, str]:

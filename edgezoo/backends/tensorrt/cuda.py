@@ -19,6 +19,7 @@ import numpy.typing as npt
 from edgezoo.backends import DEVICE, _nvidia
 from edgezoo.backends.tensorrt.versions import version_of
 from edgezoo.errors import BackendError, MissingDependency, RequestError
+from edgezoo.machine import l4t
 from edgezoo.optional import require
 
 _DRIVERS = ("/sys/module/nvidia/version", "/etc/nv_tegra_release")  # of a desktop; of a Jetson
@@ -174,9 +175,9 @@ def _driver() -> str:
     """The driver's version as the system tells it; empty where it does not."""
     for path in map(Path, _DRIVERS):
         if path.is_file():
-            line = path.read_text("utf-8", errors="replace").partition("\n")[0]
-            tegra = re.search(r"R(\d+).*?REVISION:\s*([\d.]+)", line)
-            return f"L4T {tegra[1]}.{tegra[2]}" if tegra else line.strip()[:80]
+            told = path.read_text("utf-8", errors="replace")
+            release = l4t(told)
+            return f"L4T {release}" if release else told.partition("\n")[0].strip()[:80]
     return ""
 
 
