@@ -22,7 +22,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 _ORDER = """
     errors machine optional | frame geometry results address latency | preprocess tasks
     | records cards weights graphs bundle | backends | sources | imagesets | drawing capture tracking web sinks | engine
-    | pipeline | measure | nets | convert | reduce | loading compiling cache | train | serve | cli
+    | pipeline | measure | nets | convert | reduce | loading compiling cache | train | serve | cli __main__
 """
 ROOMS = _ORDER.replace("|", " ").split()
 UP_ON_PURPOSE = {("results", "drawing")}  # `result.draw(image)`, imported when it is called

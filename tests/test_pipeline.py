@@ -300,6 +300,25 @@ def test_a_driver_that_never_returns_is_told_of_and_does_not_hold_the_rest(monke
     release.set()
 
 
+@pytest.mark.parametrize("nth", [1, 2, 3])
+def test_an_interrupt_while_its_threads_start_leaves_none(nth: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    start, started = threading.Thread.start, itertools.count(1)
+
+    def interrupted(thread: threading.Thread) -> None:
+        if thread.name.startswith("edgezoo") and next(started) == nth:
+            raise KeyboardInterrupt
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", interrupted)
+    source = Numbers(10_000)
+    pipeline = Pipeline(source, Echo())
+    with pytest.raises(KeyboardInterrupt):
+        next(iter(pipeline))
+    source.close()
+    assert pipeline.stuck == ()
+    assert accounted(pipeline)
+
+
 def test_a_pipeline_runs_once() -> None:
     pipeline = Pipeline(Numbers(2), Echo())
     list(pipeline)

@@ -139,8 +139,8 @@ class Pipeline:
     def __iter__(self) -> Iterator[tuple[Frame, Result]]:
         if self._threads or self._jobs.closed:
             raise RequestError("a pipeline runs once; make another")
-        self._start()
         try:
+            self._start()
             patience_s = None if self._on_idle is None else IDLE_S
             while (news := self._jobs.next(patience_s)) is not None:
                 if isinstance(news, Event):
@@ -209,7 +209,7 @@ class Pipeline:
         self._inbox.close()
         self._captures.close()
         until_s = time.monotonic() + JOIN_S
-        for thread in self._threads:
+        for thread in filter(threading.Thread.is_alive, self._threads):  # a signal may come before all were started
             thread.join(max(0.0, until_s - time.monotonic()))
         stuck = [thread.name for thread in self._threads if thread.is_alive()]
         self.stuck = (*stuck, *self._captures.join(until_s))

@@ -126,8 +126,10 @@ class Captures:
         with self._changed:
             threads = [*self._threads]
         for thread, reading in threads:
+            if not thread.is_alive():
+                continue  # or never started, where a signal came in between
             thread.join(max(0.0, (opening_until_s if reading.source is None else until_s) - time.monotonic()))
-        if self._watch is not None:
+        if self._watch is not None and self._watch.is_alive():
             self._watch.join(max(0.0, until_s - time.monotonic()))
         return tuple(thread.name for thread, _ in threads if thread.is_alive())
 
