@@ -187,6 +187,29 @@ def test_unplugged_and_back_by_the_clock() -> None:
     assert accounted(faults)
 
 
+@pytest.mark.parametrize(("frames", "most"), [("", 20), ("&frames=50", 100)])
+def test_whoever_comes_back_after_long_need_not_read_all_that_was_missed(
+    frames: str, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = f"{QUICK}{frames}&seed=9"
+    source = open_source(address)
+    assert isinstance(source, chaos.Chaos)
+    assert len([*islice(source, 60)]) == 60
+    source.close()
+    drawn: list[int] = []
+    image = Synthetic.image
+    monkeypatch.setattr(Synthetic, "image", lambda self, index: (drawn.append(index), image(self, index))[1])
+    assert source._camera.began_s is not None
+    source._camera.began_s -= 100.0
+    again = open_source(address)
+    frame = next(iter(again))
+    again.close()
+    assert frame.index > 20_000
+    assert np.array_equal(frame.image, Synthetic(Address.parse("synthetic:#size=320x160")).image(drawn[-1]))
+    assert drawn[-1] == frame.index % (50 if frames else 10**9)
+    assert len(drawn) <= most
+
+
 def test_its_account_is_found_by_the_address_that_a_pipeline_is_given() -> None:
     given = f"{QUICK}&seed=6&roi=0,0,1,0.5"
     source = Feed.at(given).open()

@@ -31,6 +31,7 @@ from edgezoo.frame import Frame
 from edgezoo.sources import Source, open_source
 from edgezoo.sources._device import Device
 from edgezoo.sources._faults import KINDS, Fate, Odds, Plan, damage, rescaled
+from edgezoo.sources.synthetic import Synthetic
 
 OPTIONS = ("seed", *KINDS, "stall_s", "burst_frames", "die_s", "loop")
 FPS = 30.0  # of a source that states no rate
@@ -74,6 +75,8 @@ class _Camera:
         """When frame 0 was taken."""
         self.viewer: Chaos | None = None
         """Who is connected; whoever was before is not any more."""
+        self.round = 0
+        """How many frames its clip has; 0 as long as nobody has seen all of them."""
         self._last = Fate()
 
     def draw(self) -> tuple[int, Fate]:
@@ -166,7 +169,7 @@ class Chaos:
 
     def _by_the_clock(self, base: int) -> Iterator[tuple[int, Frame]]:
         """From the place where a clip that is played over and over stands now."""
-        number = 0
+        number = self._start_from(base)
         while True:
             first = number
             for frame in self._source:
@@ -176,15 +179,22 @@ class Chaos:
                 if number >= base:
                     yield number, frame
                 number += 1
-            whole = number - first
-            if not whole:
+            if number == first:
                 raise SourceError(f"{self.address}: expected frames, got none")
             if not self._loop:
                 return
-            number += max(0, base - number) // whole * whole  # rounds that nobody saw need not be read over
+            self._camera.round = number - first
+            number = max(number, self._start_from(base))
             again = open_source(self._inside)
             self._source.close()
             self._source = again
+
+    def _start_from(self, base: int) -> int:
+        """The last frame up to `base` that can be read without those before it, which take ever longer to read over."""
+        if isinstance(self._source, Synthetic) and self._source.frames is None:
+            self._source.first = base
+            return base
+        return base // self._camera.round * self._camera.round if self._camera.round else 0
 
     # -- what becomes of them
 

@@ -80,6 +80,8 @@ class Synthetic:
         self.fps: float | None = fps
         self._fps = fps
         self.frames = _whole(address, "frames", 0) or None
+        self.first = 0
+        """The frame that an iteration begins with."""
         self._code = _flag(address, "code", False)
         self._device = Device(self.address)
         width, height = self.size_wh
@@ -108,7 +110,7 @@ class Synthetic:
     def __iter__(self) -> Iterator[Frame]:
         with self._device.iterating():
             start_ns = time.monotonic_ns()
-            index = self._next(-1, start_ns)
+            index = self._next(self.first - 1, start_ns)
             while index is not None:
                 grabbed_ns = time.monotonic_ns()
                 image = self.image(index)
@@ -131,11 +133,11 @@ class Synthetic:
         while (wait_ns := self._due_ns(last + 1, start_ns) - time.monotonic_ns()) > 0:
             if ended.wait(wait_ns / 1e9):
                 return None
-        newest = max(last + 1, int((time.monotonic_ns() - start_ns) * self._fps / 1e9))
+        newest = max(last + 1, self.first + int((time.monotonic_ns() - start_ns) * self._fps / 1e9))
         return min(newest, self.frames - 1) if self.frames else newest
 
     def _due_ns(self, index: int, start_ns: int) -> int:
-        return start_ns + round(index * 1e9 / self._fps)
+        return start_ns + round((index - self.first) * 1e9 / self._fps)
 
 
 def _shapes(address: Address, width: int, height: int, dice: random.Random) -> list[Shape]:
