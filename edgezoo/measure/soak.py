@@ -143,7 +143,12 @@ class Soak:
             "seconds": round(self.seconds, 1),
             "checks": {name: {"got": got, "bound": bound, "held": held} for name, got, bound, held in self.checks()},
             "missed": self.missed,
-            "memory_mb": {"warm": first.memory_mb, "end": last.memory_mb, "growth": round(self.growth_mb, 2)},
+            "memory_mb": {
+                "warm": first.memory_mb,
+                "end": last.memory_mb,
+                "growth": round(self.growth_mb, 2),
+                "at_s": [[sample.at_s, sample.memory_mb] for sample in self.samples[:: len(self.samples) // 200 + 1]],
+            },
             "threads": {"warm": first.threads, "end": last.threads},
             "files": {"warm": first.files, "end": last.files},
             "events": self.events,
