@@ -78,7 +78,7 @@ class LineCount:
     """Its ends, source pixels. Seen from `a` to `b`, in is from the left to the right."""
     count_in: int
     count_out: int
-    """Each track is counted once for each direction."""
+    """Whoever passes again is counted again."""
     crossings: tuple[Crossing, ...] = ()
     """Those of this very frame."""
 

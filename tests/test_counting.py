@@ -1,4 +1,4 @@
-"""Counting: what passes a line is counted once, and what the eye counts on real clips is what comes out."""
+"""Counting: each pass of a line counts, trembling does not, and what the eye counts on real clips is what comes out."""
 
 from __future__ import annotations
 
@@ -190,10 +190,24 @@ def test_a_crossing_is_told_in_its_frame_and_in_no_other() -> None:
     assert [each.count_in for each in told] == [int(at >= k) for at in range(len(path))]
 
 
-def test_to_and_fro_counts_once_for_each_direction() -> None:
+def test_to_and_fro_counts_every_time() -> None:
     there, back = (300, 200), (300, 280)
     last = count(ACROSS, walk(*[there, back] * 5))[-1]
-    assert (last.count_in, last.count_out) == (1, 1)
+    assert (last.count_in, last.count_out) == (5, 4)
+
+
+@pytest.mark.parametrize("scale", [1, 2], ids=["one size", "another size"])
+def test_who_passes_between_the_first_look_and_the_second_is_counted(scale: int) -> None:
+    """Few frames a second: an id comes with the second look, the side that it came from with the first."""
+    follower = Follower([ACROSS])
+    follower(frame(0), boxes_at())
+    counts = [follower(frame(1), boxes_at((300, 230))).counts[0]]
+    image = np.zeros((HIGH * scale, WIDE * scale, 3), np.uint8)
+    there = boxes_at((300 * scale, 250 * scale), wide=40 * scale, high=60 * scale)
+    counts.append(follower(frame(2, image=image), there).counts[0])
+    counts.append(follower(frame(3), boxes_at((300, 270))).counts[0])
+    assert [(count.count_in, count.count_out) for count in counts] == [(0, 0), (1, 0), (1, 0)]  # type: ignore[union-attr]
+    assert counts[1].crossings == (Crossing(1, "in"),)  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("seed", range(10))

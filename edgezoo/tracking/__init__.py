@@ -79,6 +79,8 @@ class _Stream:
             self._resize(size_wh)
         ids = self._tracker.update(found, at_s=self._now_s, size_wh=size_wh)
         self._forget_gone()
+        for counter in self._counters:
+            counter.update(*self._tracker.named)  # it may have passed a line since its first look, before it had an id
         seen = ids != UNTRACKED
         track_ids, boxes = ids[seen], found.boxes_xyxy[seen]
         self.counts = tuple(counter.update(track_ids, boxes) for counter in self._counters)

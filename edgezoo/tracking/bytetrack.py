@@ -7,6 +7,8 @@ hidden, may go on a track that is left, but never begins one. What differs from 
 - A bad score may bring back a track that was hidden, too: in simulated crowds half as many ids change.
 - Where a box is decides alone, not where it is times how it scores: networks for small devices score low.
 - Of two tracks in one place neither is removed, for one may walk behind the other. But none begins where one is seen.
+- A box of another class overlaps half as much as it does, where theirs are of one class.
+- A bad score needs an overlap of 0.3, not 0.5; what is hidden is kept for two seconds, not for thirty frames.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgezoo.errors import RequestError
+from edgezoo.geometry import Boxes
 from edgezoo.results import UNTRACKED, Detections
 from edgezoo.tracking.assignment import match
 from edgezoo.tracking.motion import Motion
@@ -41,12 +44,14 @@ class _Tracks:
     """UNTRACKED until the object is seen a second time."""
     class_ids: Ids
     seen_s: npt.NDArray[np.float64]
+    born_xyxy: npt.NDArray[np.float64]
+    """(n, 4) where each was seen first, in pixels of the picture of now."""
 
     @classmethod
     def of(cls, boxes_xyxy: npt.NDArray[Any], class_ids: Ids, at_s: float) -> _Tracks:
         count = len(boxes_xyxy)
         ids, now = np.full(count, UNTRACKED, np.int64), np.full(count, at_s)
-        return cls(Motion.of(boxes_xyxy), ids, class_ids, now)
+        return cls(Motion.of(boxes_xyxy), ids, class_ids, now, np.array(boxes_xyxy, np.float64))
 
     def __getitem__(self, index: Any) -> _Tracks:
         return _Tracks(
@@ -54,6 +59,7 @@ class _Tracks:
             self.ids[index],
             self.class_ids[index],
             self.seen_s[index],
+            self.born_xyxy[index],
         )
 
     def join(self, other: _Tracks) -> _Tracks:
@@ -62,6 +68,7 @@ class _Tracks:
             np.concatenate([self.ids, other.ids]),
             np.concatenate([self.class_ids, other.class_ids]),
             np.concatenate([self.seen_s, other.seen_s]),
+            np.concatenate([self.born_xyxy, other.born_xyxy]),
         )
 
 
@@ -83,6 +90,8 @@ class Tracker:
         self._at_s: float | None = None
         self._size_wh = (0, 0)
         self._given = 0
+        self.named: tuple[Ids, Boxes] = np.empty(0, np.int64), np.empty((0, 4), np.float32)
+        """Ids that the last update gave to what it saw for the second time, and the boxes of the first time."""
 
     @property
     def alive(self) -> Ids:
@@ -142,7 +151,9 @@ class Tracker:
         motion = self._tracks.motion
         if self._at_s is not None:
             if size_wh != self._size_wh:
-                motion.scale(size_wh[0] / self._size_wh[0], size_wh[1] / self._size_wh[1])
+                wide, high = size_wh[0] / self._size_wh[0], size_wh[1] / self._size_wh[1]
+                motion.scale(wide, high)
+                self._tracks.born_xyxy *= (wide, high, wide, high)
             motion.advance(max(at_s - self._at_s, 0.0))
         self._at_s, self._size_wh = at_s, size_wh
         young = at_s - self._tracks.seen_s <= self._keep_s
@@ -156,6 +167,7 @@ class Tracker:
         tracks.seen_s[rows] = at_s
         named = np.sort(rows[tracks.ids[rows] == UNTRACKED])
         tracks.ids[named] = self._new_ids(len(named))
+        self.named = tracks.ids[named], tracks.born_xyxy[named].astype(np.float32)
 
     def _new_ids(self, count: int) -> Ids:
         self._given += count

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgezoo.geometry import Boxes
-from edgezoo.results import Crossing, Direction, LineCount, Point, ZoneCount
+from edgezoo.results import Crossing, LineCount, Point, ZoneCount
 from edgezoo.tracking.places import Line, Points, Size, Zone, anchors, on_picture
 
 Ids: TypeAlias = npt.NDArray[np.int64]
@@ -21,13 +21,12 @@ SMALLEST_MARGIN_PX = 1.0
 
 
 class LineCounter:
-    """Counts each track once for each direction."""
+    """Counts every pass, so that in less out is how many are behind the line."""
 
     def __init__(self, line: Line, name: str) -> None:
         self._line, self._name = line, name
         self._a = self._b = (0.0, 0.0)
         self._sure: dict[int, tuple[bool, Point]] = {}  # the side a track surely was on at last, true: right; and where
-        self._counted: dict[int, set[Direction]] = {}
         self._in = self._out = 0
 
     def resize(self, size_wh: Size, *, before_wh: Size, first_wh: Size) -> None:
@@ -48,11 +47,7 @@ class LineCounter:
             before, there = self._sure.get(track_id, (side, here))
             self._sure[track_id] = side, here
             if before != side and _meets(there, here, self._a, self._b):
-                direction: Direction = "in" if side else "out"
-                counted = self._counted.setdefault(track_id, set())
-                if direction not in counted:
-                    counted.add(direction)
-                    crossings.append(Crossing(track_id, direction))
+                crossings.append(Crossing(track_id, "in" if side else "out"))
         self._in += sum(crossing.direction == "in" for crossing in crossings)
         self._out += sum(crossing.direction == "out" for crossing in crossings)
         return LineCount(self._name, self._a, self._b, self._in, self._out, tuple(crossings))
@@ -61,7 +56,6 @@ class LineCounter:
         """These tracks never come back."""
         for track_id in gone:
             self._sure.pop(track_id, None)
-            self._counted.pop(track_id, None)
 
 
 class ZoneCounter:
