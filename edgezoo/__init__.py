@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from edgezoo.results import Detections, Labels
     from edgezoo.sinks import Sink, open_sink
     from edgezoo.sources import Source, open_source
+    from edgezoo.tracking import Follower, Line, Zone
 
 _ROOMS = {
     "Bundle": "bundle",
@@ -39,13 +40,16 @@ _ROOMS = {
     "EdgezooError": "errors",
     "Engine": "engine",
     "Event": "frame",
+    "Follower": "tracking",
     "Frame": "frame",
     "Labels": "results",
+    "Line": "tracking",
     "Pipeline": "pipeline",
     "Preprocess": "preprocess",
     "Profile": "latency",
     "Sink": "sinks",
     "Source": "sources",
+    "Zone": "tracking",
     "compile": "compiling",
     "draw": "drawing",
     "load": "loading",
@@ -61,13 +65,16 @@ __all__ = [
     "EdgezooError",
     "Engine",
     "Event",
+    "Follower",
     "Frame",
     "Labels",
+    "Line",
     "Pipeline",
     "Preprocess",
     "Profile",
     "Sink",
     "Source",
+    "Zone",
     "__version__",
     "compile",
     "draw",
