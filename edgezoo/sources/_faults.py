@@ -8,10 +8,13 @@ from typing import Literal
 
 import numpy as np
 
+from edgezoo.address import Address
+from edgezoo.errors import RequestError
 from edgezoo.frame import Image
 from edgezoo.optional import require
 
 KINDS = ("stall", "burst", "resize", "drop", "die", "corrupt")
+LONGEST_S = 3600.0
 SCALES = (1.0, 0.5, 0.75)
 Loss = Literal["dropped", "stalled", "unplugged"]
 
@@ -42,6 +45,40 @@ class Fate:
     corrupt: bool = False
     begins: str = ""
     """The kind of fault that begins with this frame, of those that last."""
+
+
+def odds(address: Address, fps: float) -> Odds:
+    """Of a camera of so many frames a second. Raises RequestError."""
+    chances = {kind: address.number(kind, 0.0) or 0.0 for kind in KINDS}
+    for kind, chance in chances.items():
+        if chance > 1:
+            text = address.options[kind]
+            raise RequestError(f"{address}: expected {kind}=0..1, the chance at each frame, got {text!r}")
+    return Odds(
+        seed=whole(address, "seed", 0, least=0, most=2**32),
+        chances=chances,
+        stall_frames=max(1, round(_seconds(address, "stall_s") * fps)),
+        burst_frames=whole(address, "burst_frames", 8, least=2, most=1000),
+        die_frames=max(1, round(_seconds(address, "die_s") * fps)),
+    )
+
+
+def _seconds(address: Address, name: str) -> float:
+    value = address.number(name, 1.0)
+    if value is None or not 0 < value <= LONGEST_S:
+        raise RequestError(
+            f"{address}: expected {name} above 0 and up to {LONGEST_S:g} s, got {address.options[name]!r}"
+        )
+    return value
+
+
+def whole(address: Address, name: str, default: int, *, least: int, most: int) -> int:
+    value = address.number(name, default)
+    if value is None or value != int(value) or not least <= value <= most:
+        raise RequestError(
+            f"{address}: expected {name} as a whole number of {least} to {most}, got {address.options[name]!r}"
+        )
+    return int(value)
 
 
 class Plan:

@@ -23,21 +23,19 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 
 from edgezoo.address import Address
 from edgezoo.errors import RequestError, SourceAbsent, SourceError, nearest
 from edgezoo.frame import Frame
 from edgezoo.sources import Source, open_source
 from edgezoo.sources._device import Device
-from edgezoo.sources._faults import KINDS, Fate, Odds, Plan, damage, rescaled
+from edgezoo.sources._faults import KINDS, Fate, Odds, Plan, damage, odds, rescaled, whole
 from edgezoo.sources.synthetic import Synthetic
 
 OPTIONS = ("seed", *KINDS, "stall_s", "burst_frames", "die_s", "loop")
 FPS = 30.0  # of a source that states no rate
 
 _BACKLOG = 8  # frames that a camera keeps for a reader who is late; a burst, if that is longer
-_LONGEST_S = 3600.0
 
 
 @dataclass(slots=True)
@@ -118,11 +116,9 @@ class Chaos:
     live = True
 
     def __init__(self, address: Address) -> None:
-        seed = _whole(address, "seed", 0, least=0, most=2**32)
-        odds = partial(_odds, address, seed)
-        odds(FPS)  # refuses bad options before anything is opened
+        seed = odds(address, FPS).seed  # refuses bad options before anything is opened
         self.address = str(address)
-        self._loop = bool(_whole(address, "loop", 1, least=0, most=1))
+        self._loop = bool(whole(address, "loop", 1, least=0, most=1))
         self._key = _key(address)
         if (camera := _cameras.get(self._key)) is not None:
             self._check_it_is_there(camera)
@@ -132,9 +128,9 @@ class Chaos:
         self.fps: float | None = self._source.fps or FPS
         self.frames = None if self._loop else self._source.frames
         with _adding:
-            self._camera = _cameras.setdefault(self._key, _Camera(odds(self.fps), self.fps))
+            self._camera = _cameras.setdefault(self._key, _Camera(odds(address, self.fps), self.fps))
         self._seed = seed
-        self._backlog = max(_BACKLOG, odds(self.fps).burst_frames)
+        self._backlog = max(_BACKLOG, odds(address, self.fps).burst_frames)
         self._device = Device(self.address, lambda: self._source.close())
 
     @property
@@ -289,36 +285,3 @@ def _open_inside(address: Address, inside: str) -> Source:
             if name not in OPTIONS and near is not None:
                 raise RequestError(f"{address}: no option is called {name!r}; did you mean {near!r}?") from None
         raise
-
-
-def _odds(address: Address, seed: int, fps: float) -> Odds:
-    chances = {kind: address.number(kind, 0.0) or 0.0 for kind in KINDS}
-    for kind, chance in chances.items():
-        if chance > 1:
-            text = address.options[kind]
-            raise RequestError(f"{address}: expected {kind}=0..1, the chance at each frame, got {text!r}")
-    return Odds(
-        seed=seed,
-        chances=chances,
-        stall_frames=max(1, round(_seconds(address, "stall_s") * fps)),
-        burst_frames=_whole(address, "burst_frames", 8, least=2, most=1000),
-        die_frames=max(1, round(_seconds(address, "die_s") * fps)),
-    )
-
-
-def _seconds(address: Address, name: str) -> float:
-    value = address.number(name, 1.0)
-    if value is None or not 0 < value <= _LONGEST_S:
-        raise RequestError(
-            f"{address}: expected {name} above 0 and up to {_LONGEST_S:g} s, got {address.options[name]!r}"
-        )
-    return value
-
-
-def _whole(address: Address, name: str, default: int, *, least: int, most: int) -> int:
-    value = address.number(name, default)
-    if value is None or value != int(value) or not least <= value <= most:
-        raise RequestError(
-            f"{address}: expected {name} as a whole number of {least} to {most}, got {address.options[name]!r}"
-        )
-    return int(value)
