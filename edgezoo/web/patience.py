@@ -38,6 +38,7 @@ class PatientProtocol(H11Protocol):
         self._patience = patience
         self._until: asyncio.TimerHandle | None = None
         self._unread: asyncio.TimerHandle | None = None
+        self._heard_all = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -52,8 +53,18 @@ class PatientProtocol(H11Protocol):
             super().data_received(data)
         self._look()
 
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """Who has sent a whole request and then closes his side still gets the answer; in the middle of one it is over.
+
+        Who went away altogether looks the same until something is written to him.
+        """
+        self._heard_all = True
+        return not self._is_over()
+
     def on_response_complete(self) -> None:
         super().on_response_complete()
+        if self._heard_all and self._is_over():
+            self.transport.close()
         self._look()
 
     def send_400_response(self, msg: str) -> None:
@@ -77,6 +88,10 @@ class PatientProtocol(H11Protocol):
         super().connection_lost(exc)
         _cancel(self._unread)
         _cancel(self._until)
+
+    def _is_over(self) -> bool:
+        """Whether there is nothing to answer, unless more comes."""
+        return self.cycle is None or self.cycle.response_complete or self.cycle.more_body
 
     def _look(self) -> None:
         """A request that is being answered has its own limits; without one the clock runs, and is not set back."""
