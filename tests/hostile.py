@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image as Pillow
 
-KINDS = (".png", ".jpg", ".webp", ".bmp", ".tiff", ".gif", ".ppm", ".pam", ".pfm", ".hdr", ".jp2", ".sr")
+KINDS = (".png", ".jpg", ".webp", ".bmp")
 _EXTREMES = (0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0x8000, 0xFFFF, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)
 
 
@@ -27,7 +27,7 @@ def png(width: int, height: int, *, data: bytes | None = None) -> bytes:
         data = b"".join(packer.compress(row * 64) for _ in range(height // 64))
         data += packer.compress(row * (height % 64)) + packer.flush()
     head = struct.pack(">IIBBBBB", width, height, 1, 0, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + b"".join(_chunk(*part) for part in ((b"IHDR", head), (b"IDAT", data), (b"IEND", b"")))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in ((b"IHDR", head), (b"IDAT", data), (b"IEND", b"")))
 
 
 def claims(kind: str, width: int, height: int) -> bytes:
@@ -42,38 +42,88 @@ def claims(kind: str, width: int, height: int) -> bytes:
     if kind == ".webp":
         sides = b"".join((side - 1).to_bytes(3, "little") for side in (width, height))
         return b"RIFF\x20\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0" + sides
-    if kind == ".tiff":
-        tags = b"".join(struct.pack(">HHII", tag, 4, 1, side) for tag, side in ((256, width), (257, height)))
-        return b"MM\0*" + struct.pack(">IH", 8, 2) + tags + bytes(4)
-    if kind == ".jp2":
-        sizes = struct.pack(">IIIIIIII", width, height, 0, 0, width, height, 0, 0)
-        return b"\xff\x4f\xff\x51\0\x2f\0\0" + sizes + b"\0\x03" + b"\x07\x01\x01" * 3
-    if kind == ".bmp":
-        return b"BM" + bytes(12) + struct.pack("<Iii", 40, width, -height) + b"\x01\0\x18\0" + bytes(24)
-    if kind == ".gif":
-        return b"GIF89a" + struct.pack("<HH", width, height) + b"\0\0\0"
-    if kind == ".sr":
-        return b"\x59\xa6\x6a\x95" + struct.pack(">II", width, height) + bytes(20)
-    heads = {
-        ".ppm": f"P6\n# a comment\n{width} {height}\n255\n",
-        ".pam": f"P7\nWIDTH {width}\nHEIGHT {height}\nDEPTH 3\nMAXVAL 255\nENDHDR\n",
-        ".pfm": f"PF\n{width} {height}\n-1\n",
-        ".hdr": f"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y {height} +X {width}\n",
-    }
-    return heads[kind].encode()
+    return b"BM" + bytes(12) + struct.pack("<Iii", 40, width, -height) + b"\x01\0\x18\0" + bytes(24)
 
 
 def good() -> list[bytes]:
-    """A small image of every kind that can be made here, some by another library."""
+    """A small image of every kind that is taken, by two libraries, animations among them."""
     scene = graphs.scene((48, 36), (8, 8, 32, 28))
-    made = []
-    for kind in KINDS:
-        image = scene.astype(np.float32) / 255 if kind in (".hdr", ".pfm") else scene
-        if cv2.haveImageWriter(f"x{kind}"):
-            made.append(bytes(cv2.imencode(kind, image)[1]))
+    made = [bytes(cv2.imencode(kind, scene)[1]) for kind in KINDS]
     rgb = scene[:, :, ::-1]
-    made += [by_pillow(rgb, "JPEG", progressive=True), by_pillow(rgb, "TIFF", compression="tiff_lzw")]
-    return [*made, by_pillow(rgb, "PNG"), by_pillow(rgb, "WEBP")]
+    made += [by_pillow(rgb, "JPEG", progressive=True), by_pillow(rgb, "PNG"), by_pillow(rgb[:, :, 0], "BMP")]
+    made += [by_pillow(rgb, "WEBP"), by_pillow(rgb, "WEBP", exif=Pillow.Exif().tobytes() + b"more")]
+    frames = [Pillow.fromarray(255 - rgb)]
+    return [*made, *(by_pillow(rgb, kind, save_all=True, append_images=frames) for kind in ("PNG", "WEBP"))]
+
+
+def others() -> dict[str, bytes]:
+    """Small images of kinds that OpenCV reads and the server does not, whole ones."""
+    scene = graphs.scene((48, 36), (8, 8, 32, 28))
+    made = {kind: by_pillow(scene, kind) for kind in ("TIFF", "PPM", "GIF")}
+    made["BigTIFF"] = by_pillow(scene, "TIFF", big_tiff=True)
+    made["a TIFF's broken end"] = b"II+\0" + b"\xff" * 60
+    made["Radiance"] = b"#?RADIANCE\nFORMAT=32-bit_rle_rgbe\n\n-Y 4 +X 4\n" + bytes(64)
+    made["PBM"] = b"P4 8#8\n1\n" + bytes(64)
+    made["PAM"] = b"P7\nWIDTH 4\nHEIGHT 4\nDEPTH 3\nMAXVAL 255\nENDHDR\n" + bytes(48)
+    made["PFM"] = b"PF\n4 4\n-1\n" + bytes(192)
+    for kind in (".jp2", ".sr"):
+        if cv2.haveImageWriter(f"x{kind}"):
+            made[kind] = bytes(cv2.imencode(kind, scene)[1])
+    return made
+
+
+def liars(width: int, height: int) -> dict[str, bytes]:
+    """Images of that size, with another, small one said somewhere."""
+    image = np.zeros((height, width, 3), np.uint8)
+    small, large = (by_pillow(each, "JPEG") for each in (image[:8, :8], image))
+    at, small_frame = large.index(b"\xff\xc0"), small[small.index(b"\xff\xc0") :][:19]
+    scan = large.index(b"\xff\xda")
+    made = {
+        "a JPEG with a small frame before its own": large[:at] + small_frame + large[at:],
+        "a JPEG with a small frame after its own": large[: at + 19] + small_frame + large[at + 19 :],
+        "a JPEG with a small frame after its scan": large[: scan + 40] + small_frame + large[scan + 40 :],
+        "a JPEG with a small frame in a segment": large[:2] + b"\xff\xe5\0\x15" + small_frame + large[2:],
+        "a JPEG with filling": large[:at] + b"\xff\xff\x00\xff" + large[at:],
+        "a JPEG with a small frame in what is passed over": large[:at] + small_frame[1:] + large[at:],
+        "a JPEG after a whole small one": small + large,
+    }
+    png, heads = (
+        by_pillow(image, "PNG"),
+        [struct.pack(">IIBBBBB", *each, 8, 2, 0, 0, 0) for each in ((8, 8), (width, height))],
+    )
+    control = struct.pack(">IIIIIHHBB", 0, width, height, 0, 0, 1, 1, 0, 0)
+    frame = chunk(b"acTL", struct.pack(">II", 2, 0)) + chunk(b"fcTL", control)
+    made |= {
+        "a PNG with two heads": png[:8] + chunk(b"IHDR", heads[0]) + png[8:],
+        "a PNG with another head after its own": png[:33] + chunk(b"IHDR", heads[0]) + png[33:],
+        "a PNG whose head is not the first chunk": png[:8] + chunk(b"tEXt", heads[0]) + png[8:],
+        "a PNG whose frame is larger than it": png[:8] + chunk(b"IHDR", heads[0]) + frame + png[33:],
+    }
+    bmp, height_at = by_pillow(image, "BMP"), 22
+    made |= {
+        "a BMP of no height": bmp[:height_at] + b"\0\0\0\x80" + bmp[height_at + 4 :],
+        "a BMP from its top": bmp[:height_at] + struct.pack("<i", -height) + bmp[height_at + 4 :],
+        "a BMP with a short head": bmp[:14] + struct.pack("<IHHHH", 12, width, height, 1, 24) + bmp[26:],
+        "a BMP with a head of no known length": bmp[:14] + struct.pack("<IHH", 16, 8, 8) + bmp[22:],
+        "a BMP in runs": bmp[:28] + struct.pack("<HI", 8, 1) + bmp[34:],
+    }
+    for lossless in (False, True):
+        webp = by_pillow(image, "WEBP", lossless=lossless)
+        wide, moving = (b"VP8X\x0a\0\0\0" + flags + b"\7\0\0" * 2 for flags in (bytes(4), b"\2\0\0\0"))
+        data, called = webp[12:], "lossless" if lossless else "lossy"
+        of_small = by_pillow(image[:8, :8], "WEBP", lossless=lossless)[12:]
+        made |= {
+            f"a {called} WebP with a smaller canvas": _riff(wide + data),
+            f"a {called} WebP whose animation has a smaller canvas": _riff(moving + data),
+            f"a {called} WebP without its chunk's head": _riff(data[8:] + of_small),
+            f"a {called} WebP after something": _riff(b"JUNK\0\0\0\0" + of_small + data),
+            f"a {called} WebP before a small one": _riff(data + of_small),
+        }
+    return made
+
+
+def _riff(chunks: bytes) -> bytes:
+    return b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WEBP" + chunks
 
 
 def by_pillow(pixels: npt.NDArray[Any], name: str, **options: Any) -> bytes:
@@ -84,12 +134,22 @@ def by_pillow(pixels: npt.NDArray[Any], name: str, **options: Any) -> bytes:
 
 def bodies(count: int, *, seed: int) -> Iterator[bytes]:
     dice = random.Random(seed)
-    seeds = good()
+    seeds = [*good(), *others().values()]
     for _ in range(count):
         if dice.random() < 0.1:
             yield dice.choice(seeds)[: dice.randint(0, 16)] + dice.randbytes(dice.randint(0, 3000))
         else:
             yield damaged(dice.choice(seeds), dice)
+
+
+def with_right_sums(data: bytes) -> bytes:
+    """A PNG's chunks with their checksums, so that a decoder believes them; others as they are."""
+    made, at = bytearray(data), 8
+    while data.startswith(b"\x89PNG") and at + 12 <= len(made):
+        ends = at + 8 + int.from_bytes(made[at : at + 4], "big")
+        made[ends : ends + 4] = struct.pack(">I", zlib.crc32(made[at + 4 : ends]))
+        at = ends + 4
+    return bytes(made)
 
 
 def damaged(data: bytes, dice: random.Random) -> bytes:
@@ -115,5 +175,5 @@ def damaged(data: bytes, dice: random.Random) -> bytes:
     return bytes(made)
 
 
-def _chunk(name: bytes, data: bytes) -> bytes:
+def chunk(name: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
@@ -11,9 +12,12 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import graphs
+import hostile
 import load
 import numpy as np
 import pytest
@@ -26,6 +30,8 @@ from edgezoo.errors import BackendError, RequestError
 from edgezoo.preprocess import Preprocess
 from edgezoo.serve.batcher import Batcher
 from edgezoo.serve.multipart import parts
+from edgezoo.tasks import Ask
+from edgezoo.web.answers import Refusal
 from edgezoo.web.server import open_port
 
 cv2 = pytest.importorskip("cv2")
@@ -34,9 +40,9 @@ RECIPE = Preprocess(size_wh=(64, 48), fit="letterbox")
 BOX = (16, 12, 48, 36)
 
 
-def photo(color: str = "red", *, box: tuple[int, int, int, int] = BOX, kind: str = ".png") -> bytes:
+def photo(color: str = "red", *, size_wh: tuple[int, int] = (128, 96), kind: str = ".png") -> bytes:
     """An image with one square."""
-    return bytes(cv2.imencode(kind, graphs.scene((128, 96), box, color))[1])
+    return bytes(cv2.imencode(kind, graphs.scene(size_wh, BOX, color))[1])
 
 
 @pytest.fixture(scope="module")
@@ -74,21 +80,13 @@ def test_what_is_found_is_in_pixels_of_the_image(port: int, engines: dict[str, E
     assert 0 < sum(result["ms"].values()) < told["ms"]
 
 
-@pytest.mark.parametrize(
-    "kind", [".png", ".jpg", ".webp", ".bmp", ".tiff", ".ppm", ".gif", ".jp2", ".sr", ".hdr", ".pfm", ".pam"]
-)
+@pytest.mark.parametrize("kind", hostile.KINDS)
 def test_an_image_is_known_by_its_bytes(port: int, kind: str) -> None:
-    if not cv2.haveImageWriter(f"x{kind}") or (kind == ".gif" and int(cv2.__version__.split(".")[0]) < 5):
-        pytest.skip(f"this OpenCV does not write {kind}")
-    image = graphs.scene((128, 96), BOX, "green")
-    image = image.astype(np.float32) / 255 if kind in (".hdr", ".pfm") else image
-    data = bytes(cv2.imencode(kind, image)[1])
-    answer = ask(port, "/v1/predict", data, content_type="text/plain")
+    answer = ask(port, "/v1/predict", photo("green", kind=kind), content_type="text/plain")
     assert answer.status == 200, answer.error
     result = answer.json["results"][0]
     assert (result["width"], result["height"]) == (128, 96)
-    if kind not in (".hdr", ".pfm"):  # whose floats OpenCV makes bytes of in its own way
-        assert [row["label"] for row in result["detections"]] == ["green"]
+    assert [row["label"] for row in result["detections"]] == ["green"]
 
 
 def test_several_images_come_back_in_their_order(port: int) -> None:
@@ -139,7 +137,8 @@ def test_a_request_that_is_wrong(port: int, query: str, status: int, says: str) 
     ("content_type", "body", "says"),
     [
         ("image/png", b"", "expected an image as the body, got nothing"),
-        ("image/png", b"hello", "expected an image (JPEG, PNG, WebP, BMP"),
+        ("image/png", b"hello", "expected an image (JPEG, PNG, WebP, BMP), got bytes that begin with 68 65 6c 6c 6f; "
+         "try to save it as JPEG or PNG"),
         ("image/png", photo()[:60], "the body: expected a PNG, got one whose size cannot be told; is it complete?"),
         ("image/png", photo(kind=".bmp")[:60], "the body: expected an image, got a file that cannot be read as one"),
         ("multipart/form-data", b"--x\r\n\r\n", "expected multipart/form-data with its boundary"),
@@ -165,13 +164,14 @@ def test_parts_are_taken_as_they_are() -> None:
     found = parts('multipart/form-data; charset=x; boundary="a"', body.replace(b"--ab", b"-ab"), most=3)
     assert [(part.name, part.data) for part in found] == [('a "b".png', b"\r\n--\r\n-ab"), ("j", b"")]
     assert all(part.is_file for part in found)
-    with pytest.raises(RequestError, match="there are more than 2"):
+    with pytest.raises(Refusal, match="expected at most 2 images in a body, there are more"):
         parts("multipart/form-data; boundary=a", body.replace(b"--ab", b"-ab"), most=2)
 
 
-def test_what_is_sent_never_touches_the_disk(port: int) -> None:
-    image = bytes(cv2.imencode(".bmp", graphs.scene((1200, 900), BOX))[1])
+def test_what_is_sent_never_touches_the_disk(port: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    image = photo(kind=".bmp", size_wh=(1200, 900))
     body, kind = multipart({"a.bmp": image, "b.bmp": image})
+    good, others = hostile.good(), hostile.others()  # OpenCV encodes some by way of the disk
     opened: list[Any] = []
     watching = True
 
@@ -180,12 +180,19 @@ def test_what_is_sent_never_touches_the_disk(port: int) -> None:
             opened.append(given)
 
     sys.addaudithook(hear)  # for as long as this process lives
+    monkeypatch.setenv("OPENCV_TEMP_PATH", str(tmp_path))  # what OpenCV opens is not heard, but this folder changes
+    os.utime(tmp_path, (0, 0))
     try:
         answer = ask(port, "/v1/predict", body, content_type=kind)
         assert (answer.status, len(answer.json["results"]), len(body) > 6_000_000) == (200, 2, True)
+        assert {ask(port, "/v1/predict", each).status for each in good} == {200}
+        assert {ask(port, "/v1/predict", each).status for each in others.values()} == {400}
         assert opened == []
+        assert os.stat(tmp_path).st_mtime == 0
         with open(os.devnull, "w"):
             assert len(opened) == 1, "it would have been heard"
+        cv2.imdecode(np.frombuffer(others["Radiance"], np.uint8), cv2.IMREAD_COLOR)
+        assert os.stat(tmp_path).st_mtime > 0, "it would have been seen"
     finally:
         watching = False
 
@@ -402,8 +409,75 @@ def test_more_than_the_queue_takes_come_later(slow: Slow) -> None:
         slow.go.set()
         assert [each.result().status for each in asked] == [200] * 4
         body, kind = multipart({f"{k}.png": photo() for k in range(5)})
-        assert ask(port, "/v1/predict", body, content_type=kind).status == 429, "more than ever fit"
+        never = ask(port, "/v1/predict", body, content_type=kind)
+        assert (never.status, "retry-after" in never.headers) == (413, False), "it would never fit"
+        assert "expected at most 4 images in a body" in never.error
         assert ask(port, "/v1/predict", photo()).status == 200
+
+
+def test_when_to_come_back_is_told_by_what_is_done_and_not_by_idle_time(
+    engines: dict[str, Engine], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now_s = 1000.0
+    monkeypatch.setattr("edgezoo.serve.batcher.time.monotonic", lambda: now_s)
+    batcher = Batcher(engines["squares"], queue=8)
+
+    async def told() -> list[int]:
+        nonlocal now_s
+        loop = asyncio.get_running_loop()
+        monkeypatch.setattr(batcher._decoders, "submit", lambda call: None)
+
+        async def take(images: int, each_s: float) -> int:
+            """When more may come, with half of so many still to do that take so long each."""
+            nonlocal now_s
+            work = loop.create_task(batcher.answer([lambda: np.zeros((8, 8, 3), np.uint8)] * images, Ask()))
+            await asyncio.sleep(0)
+            under_way = [*batcher._turns.pop()]
+            for each in under_way[: images // 2]:
+                now_s += each_s
+                each.future.set_result(each)
+                await asyncio.sleep(0)
+            full = batcher.full(8)
+            for each in under_way[images // 2 :]:
+                each.future.set_result(each)
+            await work
+            assert full is not None
+            return full.retry_s
+
+        slow = await take(8, 2.0)
+        now_s += 3600
+        return [slow, await take(8, 0.1), await take(8, 0.5)]
+
+    try:
+        assert asyncio.run(told()) == [8, 1, 2]
+    finally:
+        batcher.close()
+
+
+def test_requests_take_turns_at_decoding(engines: dict[str, Engine]) -> None:
+    batcher, order, go = Batcher(engines["squares"], batch=1), list[str](), threading.Event()
+
+    def decode(name: str) -> Any:
+        assert go.wait(20)
+        order.append(name)
+        return graphs.scene((128, 96), BOX)
+
+    async def all_of_them() -> None:
+        many = batcher.answer([partial(decode, "many")] * 12, Ask())
+        few = [batcher.answer([partial(decode, name)] * 2, Ask()) for name in ("one", "other")]
+        asked = asyncio.gather(many, *few)
+        await asyncio.sleep(0.05)
+        go.set()
+        await asked
+
+    batcher.start()
+    try:
+        asyncio.run(all_of_them())
+    finally:
+        batcher.close()
+    threads = batcher._decoders._max_workers
+    assert len(order) == 16
+    assert order[: threads + 8].count("many") <= threads + 4, order
 
 
 # -- the command

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import random
 import re
 import socket
+import struct
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
@@ -23,16 +26,18 @@ from edgezoo.errors import SourceError
 from edgezoo.preprocess import Preprocess
 from edgezoo.serve import Service
 from edgezoo.serve.headers import pixels_of
-from edgezoo.serve.predict import Limits
+from edgezoo.serve.predict import Limits, Predict
 from edgezoo.web.patience import Patience
 
 cv2 = pytest.importorskip("cv2")
 
 RECIPE = Preprocess(size_wh=(64, 48), fit="letterbox")
 TOKEN = "correct horse battery"
-LIMITS = Limits(bytes=200_000, pixels=1_000_000, images=3, seconds=0.6)
-PATIENCE = Patience(request_s=0.6, read_s=0.6, idle_s=1, connections=24)
+LIMITS = Limits(bytes=200_000, pixels=1_000_000, images=3, seconds=0.5)
+PATIENCE = Patience(request_s=0.5, read_s=0.5, idle_s=1, connections=24)
 GOOD = bytes(cv2.imencode(".png", graphs.scene((128, 96), (16, 12, 48, 36)))[1])
+HEAD = b"POST /v1/predict HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n"
+WHOLE = HEAD % len(GOOD) + GOOD
 
 
 @pytest.fixture(scope="module")
@@ -65,18 +70,73 @@ def port(service: Service) -> int:
 # -- images that claim too much
 
 
-@pytest.mark.parametrize("kind", hostile.KINDS)
-def test_a_gigapixel_is_refused_by_what_its_header_says(calm: int, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def nothing_decodes(monkeypatch: pytest.MonkeyPatch) -> None:
     def decoded(*given: Any) -> Any:
         raise AssertionError("it was decoded")
 
     monkeypatch.setattr("edgezoo.serve.predict.decode_image", decoded)
+
+
+@pytest.mark.parametrize("kind", hostile.KINDS)
+@pytest.mark.usefixtures("nothing_decodes")
+def test_a_gigapixel_is_refused_by_what_its_header_says(calm: int, kind: str) -> None:
     sides = (16384, 16384) if kind == ".webp" else (50000, 20000)
     answer = ask(calm, "/v1/predict", hostile.claims(kind, *sides))
     assert answer.status == 413, answer.error
     told = re.match(r"the body: expected at most 1000000 pixels, got (\d+); try a smaller picture", answer.error)
     assert told is not None
-    assert int(told[1]) >= sides[0] * sides[1]
+    assert int(told[1]) == sides[0] * sides[1]
+
+
+@pytest.mark.usefixtures("nothing_decodes")
+def test_many_large_images_are_refused_together(engine: Engine) -> None:
+    """Each of them is small enough."""
+    body, kind = multipart({f"{k}.png": hostile.png(1000, 1000) for k in range(5)})
+    with serving({"squares": engine}, limits=replace(LIMITS, images=5)) as service:
+        answer = ask(service.server.port, "/v1/predict", body, content_type=kind)
+    line = "expected at most 4000000 pixels in a body, got 5000000; try fewer pictures at once"
+    assert (answer.status, answer.error) == (413, line)
+
+
+@pytest.mark.parametrize("kind", hostile.others())
+@pytest.mark.usefixtures("nothing_decodes")
+def test_other_kinds_of_images_are_not_taken(calm: int, kind: str) -> None:
+    answer = ask(calm, "/v1/predict", hostile.others()[kind])
+    assert answer.status == 400
+    assert "the body: expected an image (JPEG, PNG, WebP, BMP), got bytes that begin with" in answer.error
+
+
+@pytest.mark.parametrize("lie", hostile.liars(8, 8))
+def test_no_image_is_larger_than_it_was_taken_for(lie: str) -> None:
+    _check_size(hostile.liars(400, 300)[lie])
+
+
+def test_no_damaged_image_is_larger_than_it_was_taken_for() -> None:
+    dice, decoded = random.Random(7), 0
+    seeds = hostile.good()
+    until_s = time.monotonic() + 2
+    for _ in range(6000):
+        decoded += _check_size(hostile.with_right_sums(hostile.damaged(dice.choice(seeds), dice)))
+        if time.monotonic() > until_s:
+            break
+    assert decoded > 100
+
+
+def _check_size(data: bytes) -> bool:
+    """Whether it is taken, and can be decoded."""
+    try:
+        pixels = pixels_of(data)
+    except SourceError:
+        return False
+    if pixels > 3_000_000:
+        return False
+    try:
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    except cv2.error:
+        return False
+    assert image is None or image.shape[0] * image.shape[1] <= pixels, (pixels, image.shape, data[:200])
+    return image is not None
 
 
 def test_a_gigapixel_that_really_is(calm: int) -> None:
@@ -99,14 +159,9 @@ WRITTEN: list[tuple[str, dict[str, Any]]] = [
     ("JPEG", {"progressive": True}),
     ("JPEG", {"exif": THUMBNAIL}),
     ("PNG", {}),
-    ("GIF", {}),
     ("WEBP", {}),
     ("WEBP", {"lossless": True}),
     ("BMP", {}),
-    ("TIFF", {}),
-    ("TIFF", {"big_tiff": True}),
-    ("TIFF", {"compression": "jpeg"}),
-    ("PPM", {}),
 ]
 
 
@@ -117,11 +172,12 @@ def test_the_size_is_read_as_others_write_it(data: bytes) -> None:
 
 
 def test_what_costs_more_than_its_pixels_counts_more() -> None:
-    assert pixels_of(hostile.claims(".pfm", 10, 10)) == 400
-    assert pixels_of(hostile.claims(".jp2", 10, 10)) == 400 + 2048
     many_scans = hostile.by_pillow(BLACK, "JPEG", progressive=True) + b"\xff\xda" * 320
     assert pixels_of(many_scans) >= 20 * 30 * 40, "each scan may go over all of the picture"
-    assert pixels_of(hostile.by_pillow(np.zeros((30, 40), np.float32), "TIFF")) == 2 * 30 * 40
+    png, note = hostile.by_pillow(BLACK, "PNG"), hostile.chunk(b"zTXt", b"a\0\0" + bytes(1000))
+    assert pixels_of(png[:33] + note * 3 + png[33:]) == 30 * 40 + 1032 * 1003
+    frames = [Pillow.fromarray(255 - BLACK)]
+    assert pixels_of(hostile.by_pillow(BLACK, "PNG", save_all=True, append_images=frames)) == 3 * 30 * 40
 
 
 NO_SIZE = [
@@ -131,13 +187,8 @@ NO_SIZE = [
     b"\xff\xd8\xff" + b"\xff\x00" * 100_000,
     b"\xff\xd8" + b"\xff\xe0\0\2" * 100_000,
     b"RIFF\0\0\0\0WEBP" + b"JUNK\0\0\0\0" * 100_000,
-    b"II*\0\xff\xff\xff\x7f",
-    b"P6\n1",
-    b"P6 " + b"#" * 100_000,
     b"BM",
-    b"GIF89a",
-    b"\xff\x4f\xff\x51" * 100_000,
-    b"#?RGBE\n" + b"\n" * 9000,
+    b"\x89PNG\r\n\x1a\n" + hostile.chunk(b"IHDR", b"\0\0\0\1" * 2) + hostile.chunk(b"tEXt", b"") * 100_000,
     hostile.claims(".png", 0, 5),
     hostile.png(8, 8)[:33] + b"\xee\0\0\0" + hostile.png(8, 8)[37:],  # for which OpenCV takes 4 GB
     hostile.claims(".bmp", -4, 5),
@@ -155,7 +206,7 @@ def test_a_header_that_says_no_size_is_no_image_and_costs_nothing(data: bytes) -
 def test_damaged_images(calm: int) -> None:
     """The short form of tests/fuzz_serve.py."""
     statuses: Counter[int] = Counter()
-    for body in hostile.bodies(400, seed=6):
+    for body in hostile.bodies(300, seed=6):
         answer = ask(calm, "/v1/predict", body)
         statuses[answer.status] += 1
         assert answer.status in (200, 400, 413), answer
@@ -180,26 +231,28 @@ def test_a_body_that_is_too_large(port: int) -> None:
     assert b"more came" in unstated
     body, kind = multipart({f"{k}.png": GOOD for k in range(4)})
     answer = ask(port, "/v1/predict", body, content_type=kind)
-    assert (answer.status, "there are more than 3" in answer.error) == (400, True)
+    assert (answer.status, "expected at most 3 images in a body" in answer.error) == (413, True)
 
 
-def test_room_for_bodies_is_bounded(port: int) -> None:
-    """Those that say they are large take their room before they come."""
-    head = b"POST /v1/predict HTTP/1.1\r\nhost: localhost\r\ncontent-length: 200000\r\n\r\n"
-    holding = [socket.create_connection(("127.0.0.1", port)) for _ in range(8)]
-    try:
-        for each in holding:
-            each.sendall(head)
-        time.sleep(0.1)
+def test_room_for_bodies_is_bounded(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is stated takes none, what has come does."""
+    made: list[Predict] = []
+    monkeypatch.setattr("edgezoo.serve.Predict", lambda *given: made.append(Predict(*given)) or made[0])
+    with serving({"squares": engine}, limits=replace(LIMITS, seconds=20)) as service, ExitStack() as holding:
+        port = service.server.port
+        slow = [holding.enter_context(socket.create_connection(("127.0.0.1", port))) for _ in range(8)]
+        for each in slow:
+            each.sendall(HEAD % 200_000)
+        assert ask(port, "/v1/predict", GOOD).status == 200
+        for each in slow:
+            each.sendall(bytes(199_999))
+        wait_for(lambda: made[0]._bytes_held == 8 * 199_999)
         answer = ask(port, "/v1/predict", GOOD)
-        assert answer.status == 429
+        assert (answer.status, answer.headers["retry-after"]) == (429, "1")
         assert "expected fewer large bodies at once" in answer.error
-        for each in holding:
-            assert each.recv(100).startswith(b"HTTP/1.1 408 ")
-    finally:
-        for each in holding:
-            each.close()
-    assert wait_for(lambda: ask(port, "/v1/predict", GOOD).status == 200)
+        holding.close()
+        wait_for(lambda: made[0]._bytes_held == 0)
+        assert ask(port, "/v1/predict", GOOD).status == 200
 
 
 # -- who is slow, or goes away
@@ -209,15 +262,15 @@ def test_a_slow_body_has_an_end(port: int) -> None:
     began_s = time.monotonic()
     came = raw(port, b"POST /v1/predict HTTP/1.1\r\nhost: localhost\r\ncontent-length: 100\r\n\r\nonly so much")
     assert came.startswith(b"HTTP/1.1 408 ")
-    assert b"expected the body within 0.6 s" in came
-    assert 0.5 < time.monotonic() - began_s < 5
+    assert b"expected the body within 0.5 s" in came
+    assert 0.3 < time.monotonic() - began_s < 5
 
 
 @pytest.mark.parametrize("beginning", [b"", b"GET / HT", b"GET / HTTP/1.1\r\nhost: localhost\r\nx: "])
 def test_a_slow_head_has_an_end(port: int, beginning: bytes) -> None:
     began_s = time.monotonic()
     assert raw(port, beginning) == b""
-    assert 0.5 < time.monotonic() - began_s < 5
+    assert 0.3 < time.monotonic() - began_s < 5
 
 
 def test_a_head_that_comes_byte_by_byte_has_an_end(port: int) -> None:
@@ -241,11 +294,22 @@ def test_who_does_not_read_is_cut_off(service: Service, monkeypatch: pytest.Monk
         assert 0.3 < time.monotonic() - began_s < 5
 
 
-def test_half_closed_connections_end(service: Service) -> None:
-    port = service.server.port
-    head = b"POST /v1/predict HTTP/1.1\r\nhost: localhost\r\ncontent-length: %d\r\n\r\n"
-    for sent in (b"", b"POST", head % 100, head % 100 + b"half", head % len(GOOD) + GOOD):
-        raw(port, sent, half=True)
+@pytest.mark.parametrize(
+    ("sent", "answers"),
+    [
+        (b"", 0),
+        (b"POST", 0),
+        (HEAD % 100, 0),
+        (HEAD % 100 + b"half", 0),
+        (WHOLE, 1),
+        (WHOLE + WHOLE, 2),
+        (WHOLE + HEAD % 100 + b"half", 1),
+        (WHOLE + b"GET", 1),
+    ],
+)
+def test_who_closes_his_side_gets_what_he_asked_for_in_whole(service: Service, sent: bytes, answers: int) -> None:
+    came = raw(service.server.port, sent, half=True)
+    assert (came.count(b"HTTP/1.1 "), came.count(b"HTTP/1.1 200 OK")) == (answers, answers), came
     wait_for(lambda: not service.server._server.server_state.connections)
     wait_for(lambda: service._batchers["squares"].under_way == 0)
 
@@ -258,6 +322,7 @@ def test_who_goes_away_costs_no_inference(engine: Engine, monkeypatch: pytest.Mo
             head = f"POST /v1/predict HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(GOOD)}\r\n\r\n"
             connection.sendall(head.encode() + GOOD)
             wait_for(lambda: batcher._ready)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))  # not just his side
         wait_for(lambda: batcher.under_way == 0)
         assert ran == []
         assert (
@@ -297,7 +362,7 @@ def test_too_much_to_do_in_time(engine: Engine, monkeypatch: pytest.MonkeyPatch)
     with serving({"squares": engine}, limits=LIMITS, wait_ms=2000, batch=2) as service:
         answer = ask(service.server.port, "/v1/predict", GOOD)
         assert (answer.status, answer.headers["retry-after"]) == (503, "2")
-        assert "expected an answer within 0.6 s" in answer.error
+        assert "expected an answer within 0.5 s" in answer.error
 
 
 # -- who may come in

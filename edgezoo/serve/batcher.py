@@ -2,8 +2,9 @@
 
     request ──▶ decode, prepare (a thread a core) ──▶ waiting ──▶ batches ──▶ infer, read (a thread an engine)
 
-A batch closes when it is full or when its first image has waited `wait_ms`; by default that is as soon as an engine is
-free, so that batches grow with the load by themselves and nobody waits for company.
+Requests take turns at decoding, an image each, so that nobody waits for all the large images of another. A batch closes
+when it is full or when its first image has waited `wait_ms`; by default that is as soon as an engine is free, so that
+batches grow with the load by themselves and nobody waits for company.
 """
 
 from __future__ import annotations
@@ -87,6 +88,8 @@ class Batcher:
         self._wait_s, self._told = wait_ms / 1e3, told
         self.under_way = 0
         """Images that were taken and not answered yet; in the server's loop."""
+        self._turns: deque[deque[Answer]] = deque()  # what is to be decoded of each request
+        self._turn = threading.Lock()
         self._ready: deque[Answer] = deque()
         self._changed = threading.Condition()
         self._closed = False
@@ -123,10 +126,15 @@ class Batcher:
             raise full
         loop = asyncio.get_running_loop()
         answers = [Answer(ask, decode, loop.create_future()) for decode in images]
+        if not self.under_way:  # what was idle tells nothing of how long an answer takes
+            self._finished.clear()
+            self._finished.append(time.monotonic())
         self.under_way += len(answers)
+        with self._turn:
+            self._turns.append(deque(answers))
         for each in answers:
             each.future.add_done_callback(self._settled)
-            self._decoders.submit(self._prepare, each, loop)
+            self._decoders.submit(self._prepare)
         try:
             return [*await asyncio.gather(*(asyncio.shield(each.future) for each in answers))]
         finally:
@@ -148,7 +156,17 @@ class Batcher:
 
     # -- threads that decode
 
-    def _prepare(self, answer: Answer, loop: asyncio.AbstractEventLoop) -> None:
+    def _next(self) -> Answer:
+        with self._turn:
+            request = self._turns.popleft()
+            answer = request.popleft()
+            if request:
+                self._turns.append(request)
+            return answer
+
+    def _prepare(self) -> None:
+        answer = self._next()
+        loop = answer.future.get_loop()
         try:
             if answer.gone:
                 return _deliver(loop, [answer])

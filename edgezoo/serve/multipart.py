@@ -9,6 +9,7 @@ import re
 from dataclasses import dataclass
 
 from edgezoo.errors import RequestError
+from edgezoo.web.answers import Refusal
 
 _BOUNDARY = re.compile(r""";\s*boundary=("[^"]{1,70}"|[^\s";,]{1,70})""", re.IGNORECASE)
 _DISPOSITION = re.compile(rb"^content-disposition:\s*form-data\s*(;.*)?$", re.IGNORECASE | re.MULTILINE)
@@ -21,35 +22,41 @@ class Part:
     name: str
     """Of the file, where it has one, else of the field."""
     is_file: bool
-    data: bytes
+    data: memoryview
+    """A view of the body: nothing is copied."""
 
 
 def is_multipart(content_type: str) -> bool:
     return content_type.partition(";")[0].strip().lower() == "multipart/form-data"
 
 
-def parts(content_type: str, body: bytes, *, most: int) -> list[Part]:
-    """At most so many; the empty file that a form sends where none was chosen is none. Raises RequestError."""
+def parts(content_type: str, body: bytes | bytearray, *, most: int) -> list[Part]:
+    """At most so many; the empty file that a form sends where none was chosen is none. Raises RequestError, Refusal."""
     found = _BOUNDARY.search(content_type)
     if found is None:
         raise RequestError("expected multipart/form-data with its boundary, got none")
-    mark = b"--" + found[1].strip('"').encode("latin-1", "replace")
-    pieces = (b"\r\n" + body).split(b"\r\n" + mark, most + 1)
-    if len(pieces) < 2:
+    mark = b"\r\n--" + found[1].strip('"').encode("latin-1", "replace")
+    at = -2 if body.startswith(mark[2:]) else body.find(mark)  # as if a line ended before the first byte
+    if at == -1:
         raise RequestError("expected a body in parts, its boundary is not in it")
-    if not pieces[-1].startswith(b"--"):
-        ended = len(pieces) < most + 2
-        line = "its end is missing; is it complete?" if ended else f"there are more than {most}"
-        raise RequestError(f"expected at most {most} images in a body of several parts, {line}")
-    read = [_part(piece) for piece in pieces[1:-1]]
+    read: list[Part] = []
+    while not body.startswith(b"--", begins := at + len(mark)):
+        at = body.find(mark, begins)
+        if at == -1:
+            raise RequestError("expected a body of several parts, its end is missing; is it complete?")
+        if len(read) == most:
+            raise Refusal(413, f"expected at most {most} images in a body, there are more; try fewer at once")
+        read.append(_part(body, begins, at))
     return [part for part in read if part.data or part.name]
 
 
-def _part(piece: bytes) -> Part:
-    head, blank, data = piece.lstrip(b" \t").partition(b"\r\n\r\n")
-    found = _DISPOSITION.search(head.replace(b"\r\n", b"\n")) if len(head) <= _LONGEST_HEAD else None
-    if not blank or found is None:
+def _part(body: bytes | bytearray, begins: int, ends: int) -> Part:
+    blank = body.find(b"\r\n\r\n", begins, min(ends, begins + _LONGEST_HEAD))
+    head = bytes(body[begins:blank]).replace(b"\r\n", b"\n") if blank != -1 else b""
+    found = _DISPOSITION.search(head)
+    if found is None:
         raise RequestError("expected parts with a Content-Disposition of form-data, got one without")
+    data = memoryview(body)[blank + 4 : ends]
     names = {key.lower(): value for key, value in _NAME.findall(found[1] or b"")}
     name = names.get(b"filename", names.get(b"name", b"")) if data or b"filename" not in names else b""
     told = re.sub(rb"\\(.)", rb"\1", name).decode("utf-8", "replace")

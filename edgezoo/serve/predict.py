@@ -16,7 +16,6 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
 from edgezoo.errors import BackendError, RequestError, SourceError, UnknownName, nearest
-from edgezoo.frame import Image
 from edgezoo.optional import require
 from edgezoo.serve.batcher import Answer, Batcher, Full
 from edgezoo.serve.headers import pixels_of
@@ -27,6 +26,7 @@ from edgezoo.web.answers import Json, Refusal
 
 PARAMETERS = ("model", "score", "iou", "classes")
 _BODIES = 8  # so many of the largest may be in memory at a time
+_PICTURES = 4  # so many of the largest may be in a body
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,9 +36,9 @@ class Limits:
     bytes: int = 16_000_000
     """Of a body."""
     pixels: int = 40_000_000
-    """Of an image; decoding takes 3 to 9 bytes for each."""
+    """Of an image; all of a body may have four times as many. Decoding takes 3 to 15 bytes for each."""
     images: int = 64
-    """In a body."""
+    """In a body; no more than the queue takes."""
     seconds: float = 10.0
     """From its head to its answer."""
 
@@ -49,7 +49,12 @@ class Limits:
 
 
 def quiet_decoders() -> None:
-    """OpenCV writes a line for every image that it cannot read; here who sent it is told: strangers write no log."""
+    """OpenCV's own log has a line for every image that it cannot read; here who sent it is told, and nobody else.
+
+    Its libjpeg and libpng still write a line of theirs to stderr for a damaged image ("Corrupt JPEG data: …", "libpng
+    error: …"): what strangers send can make a terminal long, though not say what they like. To silence them, all that
+    the process writes there would have to go, and with it what a crash has to say.
+    """
     if "OPENCV_LOG_LEVEL" not in os.environ:
         require("cv2").utils.logging.setLogLevel(0)
 
@@ -69,10 +74,11 @@ class Predict:
         content_type = request.headers.get("content-type", "")
         async with self._body(request, began_s) as body:
             if is_multipart(content_type):
-                files = parts(content_type, body, most=self._limits.images)
+                files = parts(content_type, body, most=min(self._limits.images, batcher.queue))
             else:
-                files = [Part("", True, body)]
+                files = [Part("", True, memoryview(body))]
             self._check(files)
+            await asyncio.get_running_loop().run_in_executor(None, self._weigh, files)
             answers = await self._answers(request, batcher, files, ask, began_s)
         return Json(_told(batcher, files, answers, began_s))
 
@@ -102,33 +108,32 @@ class Predict:
         return batcher, Ask(score=score, iou=iou, classes=ids if ids is not None else default.classes)
 
     @asynccontextmanager
-    async def _body(self, request: Request, began_s: float) -> AsyncIterator[bytes]:
+    async def _body(self, request: Request, began_s: float) -> AsyncIterator[bytearray]:
         """All of it, and room for it as long as it is needed. Raises Refusal: too large, too slow, too many at once."""
         limit, stated = self._limits.bytes, request.headers.get("content-length", "")
         if stated.isdecimal() and int(stated[:18]) > limit:
             raise Refusal(413, f"expected a body of at most {limit} bytes, this one states {stated[:18]}")
-        wanted = int(stated) if stated.isdecimal() else limit
-        if self._bytes_held + wanted > _BODIES * limit:
-            raise Refusal(
-                429, "expected fewer large bodies at once, there is no room; try again", headers={"retry-after": "1"}
-            )
-        self._bytes_held += wanted
+        body = bytearray()
         try:
             try:
-                body = await asyncio.wait_for(self._read(request), self._left_s(began_s))
+                await asyncio.wait_for(self._read(request, body), self._left_s(began_s))
             except asyncio.TimeoutError:
                 raise Refusal(408, f"expected the body within {self._limits.seconds:g} s, it did not come") from None
             yield body
         finally:
-            self._bytes_held -= wanted
+            self._bytes_held -= len(body)
 
-    async def _read(self, request: Request) -> bytes:
-        body = bytearray()
+    async def _read(self, request: Request, body: bytearray) -> None:
+        """What has come counts, not what is stated: that costs its sender nothing."""
+        limit = self._limits.bytes
         async for part in request.stream():
+            if len(body) + len(part) > limit:
+                raise Refusal(413, f"expected a body of at most {limit} bytes, more came")
+            if self._bytes_held + len(part) > _BODIES * limit:
+                line = "expected fewer large bodies at once, there is no room; try again"
+                raise Refusal(429, line, headers={"retry-after": "1"})
+            self._bytes_held += len(part)
             body += part
-            if len(body) > self._limits.bytes:
-                raise Refusal(413, f"expected a body of at most {self._limits.bytes} bytes, more came")
-        return bytes(body)
 
     def _check(self, files: list[Part]) -> None:
         if not files or not files[0].data:
@@ -137,10 +142,26 @@ class Predict:
             if not part.is_file:
                 raise RequestError(f"expected files alone, got the field {part.name[:40]!r}; try it as ?score=0.4")
 
+    def _weigh(self, files: list[Part]) -> None:
+        """Before any is decoded; in another thread, since there may be much to look through. Raises Refusal."""
+        limit, total = self._limits.pixels, 0
+        for part in files:
+            called = _called(part)
+            try:
+                pixels = pixels_of(part.data)
+            except SourceError as error:
+                raise Refusal(400, f"{called}: {error}") from None
+            if pixels > limit:
+                raise Refusal(413, f"{called}: expected at most {limit} pixels, got {pixels}; try a smaller picture")
+            total += pixels
+        if total > _PICTURES * limit:
+            line = f"expected at most {_PICTURES * limit} pixels in a body, got {total}; try fewer pictures at once"
+            raise Refusal(413, line)
+
     async def _answers(
         self, request: Request, batcher: Batcher, files: list[Part], ask: Ask, began_s: float
     ) -> list[Answer]:
-        images = [partial(self._decode, part) for part in files]
+        images = [partial(decode_image, np.frombuffer(part.data, np.uint8), _called(part)) for part in files]
         work = asyncio.ensure_future(batcher.answer(images, ask))
         gone = asyncio.ensure_future(_gone(request))
         try:
@@ -164,20 +185,12 @@ class Predict:
             work.cancel()
             gone.cancel()
 
-    def _decode(self, part: Part) -> Image:
-        """In a thread of its own. Raises SourceError, Refusal."""
-        called = part.name or "the body"
-        try:
-            pixels = pixels_of(part.data)
-        except SourceError as error:
-            raise SourceError(f"{called}: {error}") from None
-        if pixels > self._limits.pixels:
-            cure = "try a smaller picture"
-            raise Refusal(413, f"{called}: expected at most {self._limits.pixels} pixels, got {pixels}; {cure}")
-        return decode_image(np.frombuffer(part.data, np.uint8), called)
-
     def _left_s(self, began_s: float) -> float:
         return max(0.0, began_s + self._limits.seconds - time.monotonic())
+
+
+def _called(part: Part) -> str:
+    return part.name or "the body"
 
 
 def _no_room(batcher: Batcher, images: int, full: Full) -> Refusal:
