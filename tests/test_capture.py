@@ -4,20 +4,27 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import graphs
 import numpy as np
 import pytest
 
+from edgezoo.bundle import Bundle
 from edgezoo.capture import Capture
+from edgezoo.cli import main
 from edgezoo.errors import RequestError, SinkError
 from edgezoo.frame import Frame
+from edgezoo.preprocess import Preprocess
 from edgezoo.results import Detections, Labels
+from edgezoo.sinks import open_sink
+from edgezoo.sinks import window as module
+from edgezoo.sinks.window import WindowSink
 from edgezoo.train import coco_json
 
-pytest.importorskip("cv2")
+cv2 = pytest.importorskip("cv2")
 NAMES = ("cat", "dog", "horse")
 
 
@@ -108,3 +115,72 @@ def test_labels_are_no_detections(tmp_path: Path) -> None:
     labels = Labels(np.array([0.5], np.float32), np.array([0]), NAMES)
     with pytest.raises(RequestError, match="expected detections to keep beside the frame, got labels"):
         Capture(tmp_path).save(frame(), labels)
+
+
+# -- by a key in a window
+
+
+@pytest.fixture
+def keys(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """What is pressed, one after another, in windows that nobody sees."""
+    pressed: list[int] = []
+    monkeypatch.setattr(module, "_check_screen", lambda: None)
+    for name in ("namedWindow", "resizeWindow", "imshow", "setWindowTitle", "destroyWindow"):
+        monkeypatch.setattr(cv2, name, lambda *_: None, raising=False)
+    monkeypatch.setattr(cv2, "getWindowProperty", lambda *_: 1.0, raising=False)
+    monkeypatch.setattr(cv2, "waitKey", lambda _: pressed.pop(0) if pressed else -1, raising=False)
+    return pressed
+
+
+def test_a_key_keeps_what_the_windows_show(keys: list[int], tmp_path: Path) -> None:
+    sink = open_sink(f"window#capture={tmp_path}/kept")
+    assert isinstance(sink, WindowSink)
+    told: list[str] = []
+    sink.tell = told.append
+    keys.extend([-1, ord("s")])
+    for source in ("camera:0", "camera:1"):
+        sink.write(frame(7, source=source), found((1, 1, 9, 9)))
+    assert not sink.done
+    rows = listed(tmp_path / "kept")
+    assert [row["source"] for row in rows["images"]] == ["camera:0", "camera:1"]
+    assert len(rows["annotations"]) == 2
+    assert [line.partition(" as ")[0] for line in told] == [f"camera:{k}: kept frame 7" for k in (0, 1)]
+    keys.extend([ord("S"), ord("q")])
+    sink.idle()
+    assert len(listed(tmp_path / "kept")["images"]) == 4, "though no frame comes"
+    sink.idle()
+    assert sink.done
+
+
+def test_a_photo_stays_when_it_is_kept(keys: list[int], tmp_path: Path) -> None:
+    sink = WindowSink(capture=Capture(tmp_path))
+    keys.extend([-1, ord("s"), -1, ord(" "), ord("x")])
+    sink.write(frame(source="a.jpg"), found())
+    assert keys == [ord("x")], "another key goes on"
+    assert len(listed(tmp_path)["images"]) == 1
+
+
+def test_what_cannot_be_kept_does_not_end_the_show(keys: list[int], tmp_path: Path) -> None:
+    sink = WindowSink(capture=Capture(tmp_path))
+    told: list[str] = []
+    sink.tell = told.append
+    keys.append(ord("s"))
+    sink.write(frame(), Labels(np.array([0.5], np.float32), np.array([0]), NAMES))
+    assert not sink.done
+    assert told == ["camera:0: expected detections to keep beside the frame, got labels"]
+
+
+def test_run_says_what_it_kept(
+    keys: list[int],
+    bundle_of: Callable[..., Bundle],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    model = str(bundle_of("squares", Preprocess(size_wh=(64, 48), fit="letterbox")).folder)
+    clip: list[Any] = ["run", model, "synthetic:#size=64x48&live=0&frames=3", "--capture", str(tmp_path / "kept")]
+    keys.extend([-1, ord("s")])
+    assert main([*clip, "--sink", "window"]) == 0
+    (row,) = listed(tmp_path / "kept")["images"]
+    assert f"synthetic:: kept frame 1 as {tmp_path}/kept/images/{row['file_name']}" in capsys.readouterr().err
+    assert main([*clip, "--sink", "null"]) == 2
+    assert "expected a window or a page for --capture, there is none" in capsys.readouterr().err

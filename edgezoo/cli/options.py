@@ -16,6 +16,32 @@ def add_json(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of tables")
 
 
+def add_batching(parser: argparse._ActionsContainer, *, batch: int = 1, wait_ms: float | None = None) -> None:
+    parser.add_argument(
+        "--batch", type=int, default=batch, metavar="N", help="images in one inference at most (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--wait-ms", type=float, default=wait_ms, metavar="MS", help="how long a batch waits to be full"
+    )
+
+
+def add_retries(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument(
+        "--retries",
+        type=int,
+        metavar="N",
+        help="give a live source up after N tries in a row to open it again (default: never; 0: at once)",
+    )
+
+
+def add_capture(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument(
+        "--capture",
+        metavar="FOLDER",
+        help="s in a window, or a button on a page, keeps the frame and its detections there, as COCO json",
+    )
+
+
 def add_runtime(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("how it runs")
     group.add_argument("--backend", help="runtime (default: onnxruntime; with --precision auto the fastest)")

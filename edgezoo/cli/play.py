@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgezoo.address import Address
+from edgezoo.capture import Capture
 from edgezoo.cli import following, options, show
 from edgezoo.cli.watch import Watch, report
 from edgezoo.engine import Engine
@@ -24,6 +25,7 @@ from edgezoo.sources import Source
 from edgezoo.sources.feed import Feed
 from edgezoo.sources.images import Images, is_images
 from edgezoo.sources.paced import Paced
+from edgezoo.tasks import task
 from edgezoo.tracking import Follower
 
 HOLD_S = 5  # for a photo in a demo's window
@@ -50,6 +52,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--frames", type=int, metavar="N", help="stop after N frames")
     parser.add_argument("--corner", action="store_true", help="draw rate and frame age into a corner")
+    options.add_capture(parser)
     options.add_wanted(parser)
     following.arguments(parser)
     options.add_runtime(parser)
@@ -60,17 +63,11 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="N engines of one thread each (default: for files one a core, for live sources one engine on all)",
     )
-    group.add_argument("--batch", type=int, default=1, metavar="N", help="frames in one inference, across sources")
-    group.add_argument("--wait-ms", type=float, metavar="MS", help="how long a batch waits to be full")
+    options.add_batching(group)
     group.add_argument(
         "--max-age-ms", type=float, metavar="MS", help="drop live frames older than this before inference"
     )
-    group.add_argument(
-        "--retries",
-        type=int,
-        metavar="N",
-        help="give a live source up after N tries in a row to open it again (default: never; 0: at once)",
-    )
+    options.add_retries(group)
     options.add_json(parser)
 
 
@@ -90,9 +87,11 @@ def play(
         _check_targets(args.sinks, feeds)
         watch.single = feeds[0].opened if len(feeds) == 1 else None
         following.check_photos(follower, watch.photos)
+        capture = None if args.capture is None else Capture(args.capture)
         sinks = _open_sinks(args, watch, demo)
         for sink in sinks:
             stack.callback(sink.close)
+        _keep(capture, sinks)
         if demo is not None and watch.in_window:
             feeds = [_paced(feed, stack) for feed in feeds]
         if demo is not None and watch.recorded is not None and any(feed.live for feed in feeds):
@@ -103,7 +102,7 @@ def play(
         pipeline = stack.enter_context(_pipeline(args, feeds, engine, sinks, watch))
         for sink in sinks:
             if isinstance(sink, WebSink):
-                sink.watch(pipeline.profile)
+                sink.watch(pipeline.profile, score=_least(args, engine))
                 show.err.print(f"look at [bold]{sink.url}[/]", soft_wrap=True)
         watch.start(engine, pipeline)
         try:
@@ -132,6 +131,23 @@ def _pipeline(args: argparse.Namespace, feeds: list[Feed], engine: Engine, sinks
         on_idle=lambda: _on_idle(pipeline, sinks, watch),
     )
     return pipeline
+
+
+def _keep(capture: Capture | None, sinks: list[Sink]) -> None:
+    """Where a person may say so. RequestError where nobody could."""
+    asked = [sink for sink in sinks if isinstance(sink, (WebSink, WindowSink))]
+    for sink in asked:
+        if capture is not None:
+            sink.capture = capture
+        if isinstance(sink, WindowSink):
+            sink.tell = lambda line: show.err.print(show.plain(line), soft_wrap=True)
+    if capture is not None and not asked:
+        raise RequestError("expected a window or a page for --capture, there is none; try: --sink web:8080")
+
+
+def _least(args: argparse.Namespace, engine: Engine) -> float:
+    """What the frames that are shown score at least."""
+    return float(task(engine.bundle.manifest.task).SCORE if args.score is None else args.score)
 
 
 def _loop(pipeline: Pipeline, sinks: list[Sink], watch: Watch, limit: int | None, follower: Follower | None) -> None:

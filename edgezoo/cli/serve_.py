@@ -11,10 +11,13 @@ from functools import partial
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from edgezoo.address import Address
 from edgezoo.cli import following, options, show
 from edgezoo.engine import Engine
 from edgezoo.errors import RequestError
 from edgezoo.machine import share_heaps
+from edgezoo.sources import is_live
+from edgezoo.sources.images import is_images
 
 if TYPE_CHECKING:
     from edgezoo.tracking import Follower
@@ -30,7 +33,18 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--source", action="append", default=[], dest="sources", metavar="SOURCE",
         help="camera:0, rtsp://…, http://…, clip.mp4, synthetic:; again for more; watched on the page",
     )  # fmt: skip
-    group = parser.add_argument_group("the port")
+    options.add_capture(parser)
+    _add_port(parser.add_argument_group("the port"))
+    group = parser.add_argument_group("limits")
+    options.add_batching(group, batch=4, wait_ms=0.0)
+    options.add_retries(group)
+    _add_limits(group)
+    options.add_wanted(parser)
+    following.arguments(parser)
+    options.add_runtime(parser)
+
+
+def _add_port(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--host", default="127.0.0.1", help="0.0.0.0: for other machines, too, with a token (default: %(default)s)"
     )
@@ -38,27 +52,13 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--token", help="what who comes must know, 16 letters or more (default: EDGEZOO_TOKEN of the environment)"
     )
+
+
+def _add_limits(group: argparse._ActionsContainer) -> None:
     group.add_argument(
-        "--capture", metavar="FOLDER", help="a button on the page keeps frames and detections there, as COCO json"
-    )
-    group = parser.add_argument_group("limits")
-    group.add_argument(
-        "--batch", type=int, default=4, metavar="N", help="images in one inference at most (default: %(default)s)"
-    )
-    group.add_argument(
-        "--wait-ms",
-        type=float,
-        default=0.0,
-        metavar="MS",
-        help="how long a batch waits to be full (default: not at all)",
-    )
-    group.add_argument(
-        "--queue",
-        type=int,
-        default=64,
-        metavar="N",
+        "--queue", type=int, default=64, metavar="N",
         help="images under way at most; more get a 429 (default: %(default)s)",
-    )
+    )  # fmt: skip
     group.add_argument(
         "--max-mb", type=float, default=16.0, metavar="MB", help="a request's body at most (default: %(default)g)"
     )
@@ -66,21 +66,9 @@ def arguments(parser: argparse.ArgumentParser) -> None:
         "--max-pixels", type=float, default=40e6, metavar="N", help="pixels of an image at most (default: %(default)g)"
     )
     group.add_argument(
-        "--timeout",
-        type=float,
-        default=10.0,
-        metavar="S",
+        "--timeout", type=float, default=10.0, metavar="S",
         help="a request takes at most so long (default: %(default)g s)",
-    )
-    group.add_argument(
-        "--retries",
-        type=int,
-        metavar="N",
-        help="give a source up after N tries in a row to open it again (default: never)",
-    )
-    options.add_wanted(parser)
-    following.arguments(parser)
-    options.add_runtime(parser)
+    )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> int:
@@ -95,6 +83,7 @@ def run(args: argparse.Namespace) -> int:
     limits = Limits(bytes=int(args.max_mb * 1e6), pixels=int(args.max_pixels), seconds=args.timeout)
     capture = None if args.capture is None else Capture(args.capture)
     follower = following.follower(args)  # so that a wrong line is told now
+    following.check_photos(follower, any(map(_is_photos, args.sources)))
     token = args.token or os.environ.get("EDGEZOO_TOKEN") or None
     with ExitStack() as stack:
         check_token(args.host, token, cure=CURE)
@@ -135,6 +124,10 @@ def _end_by_signal(stop: Callable[[], None]) -> None:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, first)
+
+
+def _is_photos(source: str) -> bool:
+    return not is_live(source) and is_images(Address.parse(source).target)
 
 
 def _follower(args: argparse.Namespace) -> Follower:

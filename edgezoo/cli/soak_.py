@@ -38,8 +38,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--minutes", type=float, required=True, metavar="M", help="how long")
     parser.add_argument("--model", default="digits", help="a model's name or a bundle's folder (default: %(default)s)")
-    parser.add_argument("--batch", type=int, default=1, metavar="N", help="frames in one inference, across sources")
-    parser.add_argument("--wait-ms", type=float, metavar="MS", help="how long a batch waits to be full")
+    options.add_batching(parser)
     group = parser.add_argument_group("bounds")
     group.add_argument(
         "--max-growth", type=float, default=10.0, metavar="MB", help="of memory after the first minute (default: 10)"
@@ -125,7 +124,7 @@ def _report(found: Soak) -> None:
         lost = (str(len(losses)), f"{max(losses):.1f} s" if losses else "")
         table.add_row(show.plain(name), *counts, f"{tally.age.percentile(99):.0f} ms", *lost)
     show.out.print(table)
-    table = show.table("", "measured", "at most", "", right=("measured", "at most"))
+    table = show.table("", "measured", "bound", "", right=("measured", "bound"))
     for name, got, bound, held in found.checks():
         table.add_row(name, show.plain(got), bound, "[green]✓" if held else "[red]✗")
     show.out.print(table)

@@ -21,7 +21,7 @@ from edgezoo.capture import Capture
 from edgezoo.engine import Engine
 from edgezoo.serve.batcher import Batcher
 from edgezoo.serve.counting import Counted, Counting, Queues
-from edgezoo.serve.live import LEAST_SCORE, Live, default_threshold
+from edgezoo.serve.live import Live
 from edgezoo.serve.openapi import document
 from edgezoo.serve.predict import Limits, Predict
 from edgezoo.tracking import Follower
@@ -70,7 +70,7 @@ class Service:
         live = Live(
             engines, sources, self.hub, batch=batch, wait_ms=wait_ms or None, retries=retries, follower=follower
         )
-        self.hub.controls = _controls(engines, live, capture, follows=follower is not None)
+        self.hub.controls = _controls(engines, live, capture)
         registry = registry_of(self.hub)
         self._counting = Counting(registry)
         self._batchers = {
@@ -98,11 +98,11 @@ class Service:
         for batcher in self._batchers.values():
             batcher.start()
         self._ready = True
-        self.server.start()
         self._watching.start()
+        self.server.start()
 
     def run(self) -> None:
-        """`start`, and wait for `stop`. Raises what an engine raised that watched the sources."""
+        """`start`, and wait for `stop`. Raises RequestError for lines and zones that are in no picture."""
         self.start()
         error = self._over.get()
         if error is not None:
@@ -146,14 +146,15 @@ class Service:
         return Json({"models": [_model(name, each, name == default) for name, each in self._engines.items()]})
 
     async def _health(self, request: Request) -> Response:
-        if not all(batcher.alive for batcher in self._batchers.values()):
+        if not self._watching.is_alive() or not all(batcher.alive for batcher in self._batchers.values()):
             raise Refusal(503, "expected all threads to live, one has ended; start the server again")
         return Json({"status": "ok"})
 
     async def _readiness(self, request: Request) -> Response:
         if not self._ready:
             raise Refusal(503, "expected a server that takes requests, this one is about to end")
-        return Json({"status": "ready"})
+        trouble = self._live.trouble  # of the pictures; requests have engines of their own
+        return Json({"status": "ready"} | ({"live": trouble} if trouble else {}))
 
     async def _document(self, request: Request) -> Response:
         first = next(iter(self._engines.values()))
@@ -170,16 +171,17 @@ class Service:
         self.close()
 
 
-def _controls(engines: Mapping[str, Engine], live: Live, capture: Capture | None, *, follows: bool) -> Controls:
-    """What the page may change; below the score that objects are followed from, nothing is known of them."""
-    threshold = default_threshold(next(iter(engines.values())))
+def _controls(engines: Mapping[str, Engine], live: Live, capture: Capture | None) -> Controls:
+    """What the page may change."""
+    first = next(iter(engines))
+    threshold, least = live.scores(first)
     return Controls(
         models=tuple(engines),
-        model=next(iter(engines)),
+        model=first,
         choose=live.choose,
         described={name: engine.describe() for name, engine in engines.items()},
         threshold=threshold,
-        least=threshold if follows else min(LEAST_SCORE, threshold),
+        least=least,
         ask=live.ask,
         capture=capture,
         photos=True,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from edgezoo.address import Address
 from edgezoo.capture import Capture
 from edgezoo.errors import SinkError
@@ -57,8 +59,18 @@ class WebSink:
         self.url = self._server.url
         self._server.start()
 
-    def watch(self, profile: Profile) -> None:
-        """The page shows the figures of this pipeline."""
+    @property
+    def capture(self) -> Capture | None:
+        """Where a person who looks may keep frames."""
+        return self.hub.controls.capture
+
+    @capture.setter
+    def capture(self, capture: Capture | None) -> None:
+        self.hub.controls = replace(self.hub.controls, capture=capture)
+
+    def watch(self, profile: Profile, *, score: float = 0.0) -> None:
+        """The page shows the figures of this pipeline; `score`: what its answers are asked to score at least."""
+        self.hub.controls = replace(self.hub.controls, threshold=score, least=score)
         self.hub.watch(profile)
 
     def write(self, frame: Frame, result: Result) -> None:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 
 from edgezoo.address import Address
-from edgezoo.errors import SinkError
+from edgezoo.capture import Capture
+from edgezoo.errors import RequestError, SinkError
 from edgezoo.frame import Event, Frame, Image
 from edgezoo.optional import require
 from edgezoo.results import Result
@@ -18,6 +21,7 @@ from edgezoo.sinks import Overlay, is_photo, picture, stream_of
 
 FORMS = ("window",)
 STOP_KEYS = frozenset({27, ord("q"), ord("Q")})
+KEEP_KEYS = frozenset({ord("s"), ord("S")})
 FIRST_SIZE_PX = (1280, 720)  # a window opens no larger; the person can pull it to any size
 
 _CURE = "try --sink out.mp4 or --sink out.jpg"
@@ -32,25 +36,33 @@ def takes(address: Address) -> bool:
 
 
 def from_address(address: Address, *, fps: float | None, overlay: Overlay | None) -> WindowSink:
-    address.check_options(("hold",))
-    return WindowSink(overlay=overlay, hold_s=address.number("hold"))
+    address.check_options(("hold", "capture"))
+    folder = address.options.get("capture")
+    capture = None if folder is None else Capture(folder)
+    return WindowSink(overlay=overlay, hold_s=address.number("hold"), capture=capture)
 
 
 class WindowSink:
     """Shows each frame as it comes, and a photo until a key is pressed. `q`, Esc, or closing a window sets `done`.
 
-    `hold_s`, or `window#hold=5`: a photo stays no longer than that.
+    `hold_s`, or `window#hold=5`: a photo stays no longer than that. `capture`, or `window#capture=FOLDER`: the key `s`
+    keeps there what every window shows; `tell` gets a line of each, or why it could not be kept.
 
     Make it, write to it and close it in one thread; macOS wants that to be the main thread.
 
     Raises SinkError: no screen can be reached, or this OpenCV is built without windows.
     """
 
-    def __init__(self, *, overlay: Overlay | None = None, hold_s: float | None = None) -> None:
+    def __init__(
+        self, *, overlay: Overlay | None = None, hold_s: float | None = None, capture: Capture | None = None
+    ) -> None:
         _check_screen()
         self.done = False
+        self.capture = capture
+        self.tell: Callable[[str], None] = logging.getLogger("edgezoo").info
         self._overlay, self._hold_s = overlay, hold_s
         self._windows: set[str] = set()
+        self._shown: dict[str, tuple[Frame, Result]] = {}
 
     def write(self, frame: Frame, result: Result) -> None:
         cv2 = require("cv2")
@@ -62,11 +74,13 @@ class WindowSink:
         if window not in self._windows:
             self._open(window, image)
         cv2.imshow(window, image)
+        if self.capture is not None:
+            self._shown[window] = frame, result
         if is_photo(frame.source):
             cv2.setWindowTitle(window, frame.source)
             self._hold()
         else:
-            self.done = (cv2.waitKey(1) & 0xFF) in STOP_KEYS
+            self.done = self._key(1) in STOP_KEYS
 
     def event(self, event: Event) -> None:
         """The title of a window tells why its picture stands still."""
@@ -79,7 +93,7 @@ class WindowSink:
     def idle(self) -> None:
         """Between frames that do not come: keys are still heard, and windows drawn."""
         if self._windows and not self.done:
-            self.done = (require("cv2").waitKey(1) & 0xFF) in STOP_KEYS or self._was_closed()
+            self.done = self._key(1) in STOP_KEYS or self._was_closed()
 
     def close(self) -> None:
         cv2 = require("cv2")
@@ -91,10 +105,29 @@ class WindowSink:
     def _hold(self) -> None:
         """Until a key is pressed, a window closed, or it was there for long enough."""
         until_s = time.monotonic() + (float("inf") if self._hold_s is None else self._hold_s)
-        key = -1
-        while key == -1 and not self.done and time.monotonic() < until_s:
-            key = require("cv2").waitKey(50)
-            self.done = (key & 0xFF) in STOP_KEYS or self._was_closed()
+        key = None
+        while key is None and not self.done and time.monotonic() < until_s:
+            key = self._key(50)
+            self.done = key in STOP_KEYS or self._was_closed()
+
+    def _key(self, wait_ms: int) -> int | None:
+        """What was pressed; None is nothing, or what was done with it here."""
+        key = require("cv2").waitKey(wait_ms)
+        if key == -1:
+            return None
+        if self.capture is not None and (key & 0xFF) in KEEP_KEYS:
+            self._keep(self.capture)
+            return None
+        return int(key) & 0xFF
+
+    def _keep(self, capture: Capture) -> None:
+        """Of all windows: OpenCV does not say which one was meant. A full disk does not end the show."""
+        for frame, result in self._shown.values():
+            try:
+                path = capture.save(frame, result)
+                self.tell(f"{frame.source}: kept frame {frame.index} as {path}")
+            except (SinkError, RequestError) as error:
+                self.tell(f"{frame.source}: {error}")
 
     def _open(self, window: str, image: Image) -> None:
         cv2 = require("cv2")

@@ -1,7 +1,8 @@
 """What the outputs of a graph mean: one file a task, the file's name is the task's.
 
-A task file has `OUTPUTS` (the names a graph must answer), `read` (dense outputs to results in source pixels),
-`difference` (how far two answers to the same images are apart) and `TOLERANCE` (how far an exact conversion may be).
+A task file has `OUTPUTS` (the names a graph must answer), `read` (dense outputs to results in source pixels), `SCORE`
+(what scores less is left out, where nothing else is asked for), `difference` (how far two answers to the same images
+are apart) and `TOLERANCE` (how far an exact conversion may be).
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ class Task(Protocol):
 
     OUTPUTS: tuple[str, ...]
     TOLERANCE: Mapping[str, float]
+    SCORE: float
 
     def read(
         self, outputs: Outputs, placements: Sequence[Placement], names: tuple[str, ...], ask: Ask

@@ -12,6 +12,7 @@ from edgezoo.tasks import Ask, Outputs
 
 OUTPUTS = ("scores",)
 TOLERANCE = {"scores": 1e-4}
+SCORE = 0.0
 
 
 def read(outputs: Outputs, placements: Sequence[Placement], names: tuple[str, ...], ask: Ask) -> list[Labels]:
@@ -21,7 +22,7 @@ def read(outputs: Outputs, placements: Sequence[Placement], names: tuple[str, ..
 
 def _read_one(scores: np.ndarray, names: tuple[str, ...], ask: Ask) -> Labels:
     ids = np.arange(scores.size) if ask.classes is None else np.unique(np.array(ask.classes, np.int64))
-    ids = ids[scores[ids] > (ask.score or 0.0)]
+    ids = ids[scores[ids] > (SCORE if ask.score is None else ask.score)]
     best = ids[np.argsort(-scores[ids], kind="stable")[: ask.top]]
     return Labels(scores[best].astype(np.float32), best.astype(np.int64), names)
 

@@ -41,7 +41,7 @@ def page_app(
 ) -> Starlette:
     """The page's application, with `routes` of others beside its own."""
     executor = ThreadPoolExecutor(2, thread_name_prefix="edgezoo pictures")
-    live = Live(hub, Pictures(executor), executor)
+    live = Endpoints(hub, Pictures(executor), executor)
 
     @asynccontextmanager
     async def life(app: Starlette) -> AsyncIterator[None]:
@@ -70,8 +70,8 @@ def page_app(
     return Starlette(routes=[*own, *routes], lifespan=life, exception_handlers=handlers)
 
 
-class Live:
-    """What the page asks for again and again."""
+class Endpoints:
+    """What the page asks for again and again, and what it orders."""
 
     def __init__(self, hub: Hub, pictures: Pictures, executor: ThreadPoolExecutor) -> None:
         self._hub, self._pictures, self._executor = hub, pictures, executor
@@ -146,8 +146,6 @@ def _told(hub: Hub, source: int, shot: Shot) -> dict[str, Any]:
     told = {
         "source": source,
         "number": shot.number,
-        "index": frame.index,
-        "age_ms": round(frame.age_ms, 1),
         "size_wh": [frame.image.shape[1], frame.image.shape[0]],
         "classes": result.class_ids.tolist(),
         "result": result.to_dict(),

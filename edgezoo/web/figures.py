@@ -24,7 +24,6 @@ class Seen:
         self.number, self.name = number, name
         self.state: State = "connecting"
         self.reason, self.error, self.since_s = "", False, now_s
-        self.size_wh: tuple[int, int] | None = None
         self.points: deque[tuple[float, float | None, float | None]] = deque(maxlen=POINTS)
         """By tick: frames a second, the median of their ages, and the highest, in ms."""
         self._ages_ms: list[float] = []
@@ -32,7 +31,6 @@ class Seen:
         self._count = 0
 
     def saw(self, frame: Frame) -> None:
-        self.size_wh = (frame.image.shape[1], frame.image.shape[0])
         self._ages_ms.append(frame.age_ms)
         self._count += 1
 
@@ -56,7 +54,6 @@ class Figures:
 
     def __init__(self) -> None:
         self.ticks = 0
-        self._began_s = time.monotonic()
         self._profile: Profile | None = None
         self._sources: dict[str, Seen] = {}
         self._numbers: dict[str, int] = {}
@@ -125,7 +122,6 @@ class Figures:
             profile = self._profile
             return {
                 "tick": self.ticks,
-                "up_s": round(now_s - self._began_s, 1),
                 "runs": {} if profile is None else profile.runs,
                 "stages": self._stages(),
                 "counts": {} if profile is None else _counts(profile),
@@ -153,8 +149,6 @@ class Figures:
             "reason": source.reason,
             "error": source.error,
             "for_s": round(now_s - source.since_s, 1),
-            "size_wh": source.size_wh,
-            **self._counted(source),
             "points": [*source.points][-missing:] if missing > 0 else [],
         }
 

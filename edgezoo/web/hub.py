@@ -19,7 +19,7 @@ from edgezoo.errors import RequestError
 from edgezoo.frame import Event, Frame
 from edgezoo.latency import Profile
 from edgezoo.results import Result
-from edgezoo.web.figures import Figures
+from edgezoo.web.figures import SOURCES, Figures
 
 TICK_S = 0.5
 
@@ -78,6 +78,8 @@ class Hub:
             self._number += 1
             self._shots[name] = Shot(self._number, frame, result)
         self.figures.saw(name, frame)
+        if len(self._shots) > SOURCES:
+            self._drop_untold()
         self._call()
 
     def event(self, event: Event) -> None:
@@ -93,6 +95,12 @@ class Hub:
             self._shots.clear()
         self.figures.begin()
 
+    def _drop_untold(self) -> None:
+        """Of a source that the figures have left out, nobody can ask for the picture."""
+        with self._lock:
+            told = {source.name for source, _ in self.figures.states()}
+            self._shots = {name: shot for name, shot in self._shots.items() if name in told}
+
     # -- for pages
 
     def newer(self, than: int) -> dict[str, Shot]:
@@ -103,8 +111,11 @@ class Hub:
             return {source: shot for source, shot in self._shots.items() if shot.number > than}
 
     def shown(self, result: Result) -> Result:
-        """What of an answer scores enough to be shown."""
-        return result[result.scores >= self.controls.threshold]
+        """What of an answer scores enough to be shown. At the lowest threshold that is all of it: who follows objects
+        has taken that threshold himself, and gives also what scores less, but goes on a track.
+        """
+        threshold = self.controls.threshold
+        return result if threshold <= self.controls.least else result[result.scores >= threshold]
 
     def set_threshold(self, threshold: float) -> None:
         """Raises RequestError."""
