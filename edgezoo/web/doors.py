@@ -27,9 +27,13 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-COOKIE = "edgezoo"
+COOKIE = "edgezoo-{port}"
+"""A browser keeps cookies by host: those of two servers on one are told apart by their names."""
 WITHOUT_TOKEN = frozenset({"/login", "/style.css", "/healthz", "/readyz"})
 _WRONG_S = 0.5  # what a wrong token costs
+_LOGIN_S = 5.0  # for all of a form
+_MOST_FORM = 4096  # bytes
+_LAST = {"connection": "close"}
 _MONTH_S = 30 * 24 * 3600
 _CSP = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
 _CSP += "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -90,7 +94,7 @@ class Doors:
             return await self._log_in(scope, receive, send)
         if path == "/" and (given := query.get("token")):
             return await self._with_cookie(given[-1], scope, receive, send)
-        if path in WITHOUT_TOKEN or self._knows(headers):
+        if path in WITHOUT_TOKEN or self._knows(headers, _cookie_of(scope)):
             return await self._app(scope, receive, send)
         if path == "/" and scope["method"] == "GET":
             raise Refusal(303, "expected a token", headers={"location": "/login"})
@@ -100,12 +104,13 @@ class Doors:
 
     # -- the token
 
-    def _knows(self, headers: dict[bytes, str]) -> bool:
+    def _knows(self, headers: dict[bytes, str], name: str) -> bool:
+        """`name`: of the cookie."""
         scheme, _, given = headers.get(b"authorization", "").partition(" ")
         if scheme.lower() == "bearer" and self._is_token(given.strip()):
             return True
         try:
-            cookie = SimpleCookie(headers.get(b"cookie", "")).get(COOKIE)
+            cookie = SimpleCookie(headers.get(b"cookie", "")).get(name)
         except CookieError:
             return False
         return cookie is not None and hmac.compare_digest(cookie.value.encode(), self._pass.encode())
@@ -120,13 +125,11 @@ class Doors:
         return hmac.new((self._token or "").encode(), b"a browser's pass", hashlib.sha256).hexdigest()
 
     async def _log_in(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body = b""
-        while len(body) <= 4096:
-            message = await asyncio.wait_for(receive(), 10)
-            body += message.get("body", b"")
-            if not message.get("more_body", False):
-                break
-        given = parse_qs(body[:4096].decode("utf-8", "replace")).get("token", [""])[-1]
+        try:
+            form = await asyncio.wait_for(_form(receive), _LOGIN_S)
+        except asyncio.TimeoutError:
+            raise Refusal(408, f"expected the token within {_LOGIN_S:g} s, it did not come", headers=_LAST) from None
+        given = parse_qs(form.decode("utf-8", "replace")).get("token", [""])[-1]
         await self._with_cookie(given.strip(), scope, receive, send)
 
     async def _with_cookie(self, given: str, scope: Scope, receive: Receive, send: Send) -> None:
@@ -134,7 +137,7 @@ class Doors:
             await asyncio.sleep(_WRONG_S)
             raise Refusal(303, "expected the token, got another", headers={"location": "/login?wrong"})
         # Not a redirect: after a link from elsewhere a browser would keep a strict cookie back from it.
-        cookie = f"{COOKIE}={self._pass}; HttpOnly; SameSite=Strict; Path=/; Max-Age={_MONTH_S}"
+        cookie = f"{_cookie_of(scope)}={self._pass}; HttpOnly; SameSite=Strict; Path=/; Max-Age={_MONTH_S}"
         blank = '<!doctype html><title>edgezoo</title><link rel="icon" href="data:,">'
         page = Response(blank, headers={"set-cookie": cookie, "refresh": "0; url=/"})
         page.headers["content-type"] = "text/html"
@@ -151,14 +154,29 @@ class Doors:
         return True
 
 
+async def _form(receive: Receive) -> bytes:
+    body, more = b"", True
+    while more and len(body) <= _MOST_FORM:
+        message = await receive()
+        body += message.get("body", b"")
+        more = message.get("more_body", False)
+    return body[:_MOST_FORM]
+
+
+def _cookie_of(scope: Scope) -> str:
+    return COOKIE.format(port=(scope.get("server") or ("", ""))[1])
+
+
 def _without_port(host: str) -> str:
     return re.sub(r":\d*$", "", host.strip())
 
 
 def _is_foreign(headers: dict[bytes, str], host: str | None) -> bool:
-    """Browsers say from where; programs need not."""
-    if headers.get(b"sec-fetch-site", "same-origin") not in ("same-origin", "none"):
-        return True
+    """Browsers say from where; programs need not. Most say whether it is another site: their word counts, for a proxy
+    in between may call this host by another name. Of the others the origin is compared.
+    """
+    if (site := headers.get(b"sec-fetch-site")) is not None:
+        return site not in ("same-origin", "none")
     origin = headers.get(b"origin")
     return origin is not None and urlsplit(origin).netloc.lower() != (host or "").strip().lower()
 
