@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,7 @@ def stream(pictures: list[bytes], *, lengths: bool = True, boundary: str = "--fr
 
 
 class Line:
-    """A connection that brings `data` in pieces of `size`, and then breaks off."""
+    """A connection that brings `data` in pieces of `size`, and then breaks off; `at_once`: all are there already."""
 
     def __init__(self, data: bytes, size: int, *, at_once: bool = False) -> None:
         self.pieces = [data[at : at + size] for at in range(0, len(data), size)]
@@ -40,19 +41,18 @@ class Line:
         return self.pieces.pop(0)
 
     def receive(self, timeout_s: float) -> bytes:
+        if not timeout_s and not self.at_once:
+            raise BlockingIOError
         if not self.pieces:
             raise ConnectionError("it hung up")
         return self.pieces.pop(0)
 
-    def has_more(self) -> bool:
-        return self.at_once and bool(self.pieces)
-
 
 def all_of(line: Line) -> list[tuple[int, bytes]]:
-    parts, found = Parts(line, 1.0), []  # type: ignore[arg-type]
+    parts, found = Parts(line), []  # type: ignore[arg-type]
     with pytest.raises(ConnectionError):
         while True:
-            part = parts.newest()
+            part = parts.newest(time.monotonic() + 10)
             found.append((part.number, part.jpeg))
     return found
 

@@ -8,13 +8,15 @@ our own: DESCRIBE (RFC 2326 section 10.2) or GET, with the login that stands in 
 from __future__ import annotations
 
 import re
+import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from typing import NamedTuple
-from urllib.parse import SplitResult
+from typing import NamedTuple, TypeVar
+from urllib.parse import SplitResult, urljoin, urlsplit
 
 from edgezoo.errors import SourceAbsent, SourceError, SourceRefused
+from edgezoo.sources import _packets
 from edgezoo.sources._dialog import PORTS, Answer, Dialog
 
 DECODED = frozenset({
@@ -27,117 +29,187 @@ _STATIC = {"26": "JPEG", "31": "H261", "32": "MPV", "33": "MP2T", "34": "H263"} 
 _BUSY_TRIES, _BUSY_S = 5, 0.1
 _NEVER = (401, 403, 407)
 _NOT_THIS = (400, 404, 405, 406, 410, 415, 451, 461)
+_MOST_MOVES = 5
+_SCHEMES = {"rtsp": ("rtsp", "rtsps"), "http": ("http", "https")}
+_SECURE = ("rtsps", "https")
+_NO_VIDEO = re.compile(r"text/(?!x-|vnd)|application/(.*\+?json|xml|pdf|javascript)$|audio/(?!.*mpegurl)")
+_LISTS = (".m3u8", ".m3u")  # text that servers do not always know for what it is
+
+T = TypeVar("T")
 
 
 class Promise(NamedTuple):
     """What a server has shown."""
 
-    codec: str
+    url: SplitResult
+    """Where it is: elsewhere than asked where we were sent on."""
+    codec: str = ""
     """The name of its video's codec; empty where it does not tell one."""
-    took_s: float
+    took_s: float = 0.0
     """Until it sent something."""
 
 
 @contextmanager
-def asked(url: SplitResult, *, timeout_s: float, play: bool = True) -> Iterator[Promise]:
+def asked(url: SplitResult, *, timeout_s: float, transport: str, basic: bool) -> Iterator[Promise]:
     """Inside, an RTSP server has played for a moment.
 
-    `play`: else it has only said that it would, as one has to take who sends over UDP. It is kept on the line
-    meanwhile, for one that has just been left takes a moment before it plays again.
+    It is kept on the line meanwhile, for one that has just been left takes a moment before it plays again.
 
     Raises SourceAbsent where nobody answers or sends, or not now; SourceRefused where it says no. Both tell only the
     rest of a line, what came and what to try.
     """
     with ExitStack() as stack:
-        with _plainly(url, timeout_s):
+
+        def ask(url: SplitResult, left_s: float) -> Promise:
             began = time.monotonic()
-            if play:
-                with Dialog(url, timeout_s) as dialog:
-                    _play(dialog, url)
+            with Dialog(url, left_s, basic=basic) as dialog:
+                _play(dialog, url, transport)
             took_s = time.monotonic() - began
-            promise = Promise(_video(stack.enter_context(Dialog(url, timeout_s)), url)[1], took_s)
-        yield promise
+            kept = stack.enter_context(Dialog(url, left_s, basic=basic))
+            return Promise(url, _video(kept, url)[1], took_s)
+
+        yield _followed(url, timeout_s, ask)
 
 
-def get(url: SplitResult, *, timeout_s: float) -> tuple[Answer, Dialog]:
+def get(url: SplitResult, *, timeout_s: float, basic: bool) -> tuple[Answer, Dialog]:
     """What an HTTP server answers, and the connection, on which something has begun to come. Raises as `asked` does."""
-    dialog = None
-    try:
-        with _plainly(url, timeout_s):
-            dialog = Dialog(url, timeout_s)
+
+    def ask(url: SplitResult, left_s: float) -> tuple[Answer, Dialog]:
+        dialog = Dialog(url, left_s, basic=basic)
+        try:
             answer = check(dialog.say("GET", _path(url)), url)
             dialog.wait_for_data()
-            return answer, dialog
-    except BaseException:
-        if dialog is not None:
+        except BaseException:
             dialog.hang_up()
-        raise
+            raise
+        return answer, dialog
+
+    return _followed(url, timeout_s, ask)
+
+
+def wait_for_packet(url: SplitResult, *, timeout_s: float) -> None:
+    """Until somebody sends to a `udp://` address. SourceAbsent where nobody does."""
+    with plainly(url, timeout_s):
+        _packets.wait_for_packet(url, timeout_s=timeout_s)
+
+
+class _MovedError(Exception):
+    def __init__(self, url: SplitResult) -> None:
+        super().__init__()
+        self.url = url
+
+
+def _followed(url: SplitResult, timeout_s: float, ask: Callable[[SplitResult, float], T]) -> T:
+    """What `ask` brings, from the server or from where that sends us on to, all in the time for one."""
+    until_s, sent_on = time.monotonic() + timeout_s, ""
+    for _ in range(1 + _MOST_MOVES):
+        try:
+            with plainly(url, timeout_s, sent_on):
+                return ask(url, until_s - time.monotonic())
+        except _MovedError as moved:
+            url = moved.url
+            sent_on = f" (the server sent us on to {_place(url)})"
+    raise SourceRefused(f"got sent on more than {_MOST_MOVES} times by the server; is the path right?", may_pass=True)
+
+
+def _moved(url: SplitResult, location: str) -> SplitResult:
+    """Where a server sends us on to (RFC 9110 section 15.4). The login goes along where that is the same host."""
+    try:
+        fresh = urlsplit(urljoin(url._replace(scheme="http").geturl(), location))
+        _ = fresh.port, (fresh.hostname or "").encode("idna")
+    except ValueError:
+        fresh = urlsplit("")
+    if "://" not in location:
+        fresh = fresh._replace(scheme=url.scheme)
+    if fresh.scheme not in _SCHEMES[url.scheme.removesuffix("s")] or not fresh.hostname:
+        where = f"{fresh.scheme}:…" if fresh.scheme else "nowhere"
+        raise SourceRefused(f"got sent on to {where} by the server; is the path right?", may_pass=True)
+    login, at, _ = url.netloc.rpartition("@")
+    weaker = url.scheme in _SECURE and fresh.scheme not in _SECURE
+    goes_along = fresh.hostname == url.hostname and not weaker
+    return fresh._replace(netloc=(login + at if goes_along else "") + fresh.netloc.rpartition("@")[2], fragment="")
 
 
 @contextmanager
-def _plainly(url: SplitResult, timeout_s: float) -> Iterator[None]:
-    """What goes wrong inside as SourceAbsent, in plain words."""
+def plainly(url: SplitResult, timeout_s: float, more: str = "") -> Iterator[None]:
+    """What goes wrong inside as SourceAbsent, in plain words, with `more` behind them."""
     try:
         yield
-    except SourceError:
-        raise
+    except SourceRefused as error:
+        raise SourceRefused(f"{error}{more}", may_pass=error.may_pass) from None
+    except SourceError as error:
+        raise SourceAbsent(f"{error}{more}") from None
     except TimeoutError:
         longer = f"#timeout={4 * timeout_s:g}"
         trouble = f"got no picture within {timeout_s:g} s; is it sending? to wait longer: {longer}"
-        raise SourceAbsent(trouble) from None
+        raise SourceAbsent(trouble + more) from None
     except OSError as error:
-        raise SourceAbsent(no_answer(url, error)) from None
-
-
-def ask_for_transport(url: SplitResult, transport: str, *, timeout_s: float) -> None:
-    """SourceRefused where an RTSP server does not send over `udp` or `tcp`; where it does not tell, nothing."""
-    try:
-        with Dialog(url, timeout_s) as dialog:
-            track, _ = _video(dialog, url)
-            check(_set_up(dialog, track, transport), url)
-    except SourceRefused:
-        raise
-    except OSError:
-        pass
+        raise SourceAbsent(no_answer(url, error) + more) from None
 
 
 def check(answer: Answer, url: SplitResult) -> Answer:
-    """The answer where it is yes; SourceRefused or SourceAbsent with its reason."""
+    """The answer where it is yes; SourceRefused or SourceAbsent with its reason, _MovedError with where to go."""
+    location = answer.headers.get("location", [""])[0]
+    if 300 <= answer.status < 400 and location:
+        raise _MovedError(_moved(url, location))
     told = f"got '{answer.status} {answer.reason}' from the server"
     if answer.status in _NEVER:
         raise SourceRefused(f"{told}; is the login right? {url.scheme}://USER:PASSWORD@HOST/…")
     if answer.status == 461:
         raise SourceRefused(f"{told}; try the other of #transport=tcp and #transport=udp", may_pass=True)
-    if answer.status in _NOT_THIS:
+    if answer.status in _NOT_THIS or 300 <= answer.status < 400:
         raise SourceRefused(f"{told}; is the path right?", may_pass=True)
     if answer.status >= 400:
         raise SourceAbsent(f"{told}; try again later")
-    if url.scheme.startswith("http") and answer.headers.get("content-type", [""])[0].lower().startswith("text/html"):
-        raise SourceRefused("got a page for people from the server, no video; is the path right?", may_pass=True)
+    kind = answer.headers.get("content-type", [""])[0].partition(";")[0].strip().lower()
+    if url.scheme.startswith("http") and _NO_VIDEO.match(kind) and not url.path.lower().endswith(_LISTS):
+        what = "a page for people" if kind == "text/html" else kind
+        raise SourceRefused(f"got {what} from the server, no video; is the path right?", may_pass=True)
     return answer
 
 
 def no_answer(url: SplitResult, error: OSError) -> str:
-    return f"but {url.hostname}:{url.port or PORTS[url.scheme]} does not answer ({error.strerror or error})"
+    if url.scheme == "udp":
+        return f"but nobody can listen on port {url.port} here ({error.strerror or error})"
+    return f"but {_place(url)} does not answer ({error.strerror or error})"
 
 
-def _play(dialog: Dialog, url: SplitResult) -> None:
+def _place(url: SplitResult) -> str:
+    host = url.hostname or ""
+    return f"{f'[{host}]' if ':' in host else host}:{url.port or PORTS[url.scheme]}"
+
+
+def _play(dialog: Dialog, url: SplitResult, transport: str) -> None:
     """Until something of a picture has come. Who does not understand how we ask for it may understand FFmpeg."""
     track, _ = _video(dialog, url)
-    answer = _set_up(dialog, track, "tcp")
-    if answer.status == 200:
-        answer = dialog.say("PLAY", dialog.uri, {"Range": "npt=0.000-"})
-    if answer.status == 200:
+    if transport == "udp":
+        _play_over_udp(dialog, track, url)
+    elif _starts(dialog, track, url, "RTP/AVP/TCP;unicast;interleaved=0-1"):
         dialog.wait_for_data()
-    elif answer.status == 461:
-        check(answer, url)
 
 
-def _set_up(dialog: Dialog, track: str, transport: str) -> Answer:
-    offer = "RTP/AVP/TCP;unicast;interleaved=0-1" if transport == "tcp" else "RTP/AVP;unicast;client_port=47370-47371"
+def _play_over_udp(dialog: Dialog, track: str, url: SplitResult) -> None:
+    with _packets.ears_for(dialog.ends[0]) as (ears, port):
+        if not _starts(dialog, track, url, f"RTP/AVP;unicast;client_port={port}-{port + 1}", ears):
+            return
+        try:
+            ears.settimeout(dialog.left_s())
+            ears.recv(65536)
+        except TimeoutError:
+            trouble = "got no picture over UDP within {:g} s; is a firewall between? try #transport=tcp"
+            raise SourceAbsent(trouble.format(dialog.timeout_s)) from None
+
+
+def _starts(dialog: Dialog, track: str, url: SplitResult, offer: str, ears: socket.socket | None = None) -> bool:
+    """Whether it says that it plays. SourceRefused where it does not send in the way of `offer`."""
     answer = dialog.say("SETUP", track, {"Transport": offer})
     dialog.session = answer.headers.get("session", [""])[0].partition(";")[0].strip()
-    return answer
+    if answer.status == 461:
+        check(answer, url)
+    port = re.search(r"server_port=(\d{1,5})", answer.headers.get("transport", [""])[0])
+    if ears is not None and port is not None:
+        _packets.knock(ears, dialog.ends[1], int(port[1]))
+    return answer.status == 200 and dialog.say("PLAY", dialog.uri, {"Range": "npt=0.000-"}).status == 200
 
 
 def _video(dialog: Dialog, url: SplitResult) -> tuple[str, str]:

@@ -6,7 +6,6 @@ import base64
 import hashlib
 import re
 import secrets
-import select
 import socket
 import ssl
 import time
@@ -14,6 +13,8 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NamedTuple
 from urllib.parse import SplitResult, unquote
+
+from edgezoo.errors import SourceRefused
 
 PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443}
 
@@ -31,10 +32,14 @@ class Answer(NamedTuple):
 
 @dataclass(eq=False)
 class Dialog:
-    """One connection, questions and answers in turns, all within `timeout_s`."""
+    """One connection, questions and answers in turns, all within `timeout_s`.
+
+    `basic`: whether a server that proves no identity may have the password in the clear through TLS.
+    """
 
     url: SplitResult = field(repr=False)
     timeout_s: float
+    basic: bool = field(default=False, kw_only=True)
     session: str = field(default="", init=False)
 
     def __post_init__(self) -> None:
@@ -42,7 +47,7 @@ class Dialog:
         host = self.url.hostname or ""
         self._until = time.monotonic() + self.timeout_s
         self._socket: socket.socket = socket.create_connection(
-            (host, self.url.port or PORTS[self.url.scheme]), timeout=self.timeout_s
+            (host, self.url.port or PORTS[self.url.scheme]), timeout=self.left_s()
         )
         if self.url.scheme in ("rtsps", "https"):
             context = ssl.create_default_context()
@@ -61,8 +66,16 @@ class Dialog:
         """The address as a server is asked for it: without login."""
         return self.url._replace(netloc=self.url.netloc.rpartition("@")[2]).geturl()
 
+    @property
+    def ends(self) -> tuple[str, str]:
+        """Addresses as numbers: ours, and the server's."""
+        return self._socket.getsockname()[0], self._socket.getpeername()[0]
+
     def say(self, method: str, uri: str, headers: dict[str, str] | None = None) -> Answer:
-        """Ask; where a login is asked for in return, and the address has one, ask again with it."""
+        """Ask; where a login is asked for in return, and the address has one, ask again with it.
+
+        Raises SourceRefused where whoever is in between could read the password.
+        """
         answer = self._exchange(method, uri, headers or {}, "")
         login = self._login_for(answer, method, uri)
         if answer.status == 401 and login:
@@ -140,7 +153,7 @@ class Dialog:
         """HTTP/1.0 has one answer a connection."""
         self._socket.close()
         left_s = self.left_s()
-        fresh = Dialog(self.url, left_s)
+        fresh = Dialog(self.url, left_s, basic=self.basic)
         self._socket, self._pending = fresh._socket, b""
 
     def _login_for(self, answer: Answer, method: str, uri: str) -> str:
@@ -153,9 +166,14 @@ class Dialog:
         for challenge in digests:
             if response := _digest(challenge, user, password, method, uri):
                 return response
-        if any(each.lower().startswith("basic") for each in challenges) and self.url.scheme in ("rtsp", "http"):
-            return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode("ascii")
-        return ""
+        if not any(each.lower().startswith("basic") for each in challenges):
+            return ""
+        if self.url.scheme in ("rtsps", "https") and not self.basic:
+            raise SourceRefused(
+                f"got '{answer.status} {answer.reason}' from the server, which wants the password in the clear "
+                "(Basic), and its certificate is not checked; where you trust the line: #basic=1"
+            )
+        return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode("ascii")
 
     def __enter__(self) -> Dialog:
         return self
@@ -177,17 +195,12 @@ class Dialog:
         return pending
 
     def receive(self, timeout_s: float) -> bytes:
-        """The next bytes. TimeoutError, ConnectionError: there are none."""
+        """The next bytes; with 0, those that are there. OSError where there are none."""
         self._socket.settimeout(timeout_s)
         data = self._socket.recv(1 << 18)
         if not data:
             raise ConnectionError("it hung up")
         return data
-
-    def has_more(self) -> bool:
-        """Whether `receive` would not have to wait."""
-        waiting = isinstance(self._socket, ssl.SSLSocket) and self._socket.pending() > 0
-        return waiting or bool(select.select([self._socket], [], [], 0)[0])
 
     def cut(self) -> None:
         """Whoever receives is told at once that there is no more. From any thread, any number of times."""

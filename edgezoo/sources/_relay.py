@@ -13,9 +13,13 @@ import re
 import selectors
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from urllib.parse import SplitResult
+
+from edgezoo.sources._sps import size_wh
 
 _DELIMITERS = {b"H264": b"\x09\xf0", b"H265": b"\x46\x01\x50"}
 _CODEC = re.compile(rb"a=rtpmap:(\d+) (H264|H265)/", re.IGNORECASE)
@@ -51,7 +55,7 @@ class FrameEnds:
         self._tracks: dict[int, _Track | None] = {}  # by channel; None where the marks are wrong
         self.resized = False
         self._watching = False
-        self._sizes: set[bytes] = set()  # sequence parameter sets, which hold the size among other things
+        self._sizes: set[tuple[int, int] | bytes] = set()  # or the parameter set that holds one, where it is not read
         self._understood = True
 
     def watch_size(self) -> None:
@@ -108,8 +112,9 @@ class FrameEnds:
         if message[4] & 0x10:  # and an extension of the head (RFC 3550 section 5.3.1)
             begin += 4 + 4 * int.from_bytes(message[begin + 2 : begin + 4], "big")
         for unit in _units(message[begin:], h265=len(delimiter) == 3):
-            if unit not in self._sizes and len(self._sizes) < _MOST_SIZES:
-                self._sizes.add(unit)
+            size = size_wh(unit, h265=len(delimiter) == 3) or unit
+            if size not in self._sizes and len(self._sizes) < _MOST_SIZES:
+                self._sizes.add(size)
                 self.resized |= self._watching
 
     def _delimiter_after(self, message: bytes) -> bytes:
@@ -149,19 +154,19 @@ def _units(payload: bytes, *, h265: bool) -> Iterator[bytes]:
 
 
 class Relay:
-    """One connection to an RTSP server, offered once on a local port; a thread passes it on until either side ends."""
+    """One connection to a server, offered once on a local port; a thread passes it on until either side ends."""
 
-    def __init__(self, host: str, port: int, timeout_s: float) -> None:
-        """Raises OSError where no server answers."""
+    def __init__(self, host: str, port: int, timeout_s: float, *, rtsp: bool = True) -> None:
+        """`rtsp`: else what is sent is passed on as it is. Raises OSError where no server answers."""
         self.silence_s: float | None = None
         """Nothing for so long, from either side, ends it; None: nothing does. May be changed at any time."""
         self.fell_silent = False
         """Whether that was its end."""
         self._server = socket.create_connection((host, port), timeout=timeout_s)
         self._listener = socket.create_server(("127.0.0.1", 0))
-        self._listener.settimeout(timeout_s)
+        self._listener.settimeout(2 * timeout_s)
         self._client: socket.socket | None = None
-        self._ends = FrameEnds()
+        self._ends = FrameEnds() if rtsp else None
         self._lock = threading.Lock()
         self._closed = False
         self.port: int = self._listener.getsockname()[1]
@@ -171,17 +176,38 @@ class Relay:
     @property
     def status(self) -> str:
         """The server's latest answer: `404 Not Found`."""
-        return self._ends.status
+        return "" if self._ends is None else self._ends.status
 
     @property
     def resized(self) -> bool:
         """Whether pictures have another size than when it was opened."""
-        return self._ends.resized
+        return self._ends is not None and self._ends.resized
+
+    def instead_of(self, url: SplitResult) -> SplitResult:
+        """The server's address with this in its place."""
+        login, at, _ = url.netloc.rpartition("@")
+        return url._replace(netloc=f"{login}{at}127.0.0.1:{self.port}")
+
+    def wait_for_data(self) -> float:
+        """Until the server sends something, which stays to be passed on: after how many seconds.
+
+        Before anybody has come. Raises OSError where it does not in time; then this is closed.
+        """
+        began = time.monotonic()
+        try:
+            if not self._server.recv(1, socket.MSG_PEEK):
+                raise ConnectionError("it hung up")
+        except OSError:
+            self.close()
+            self.join()
+            raise
+        return time.monotonic() - began
 
     def opened(self) -> None:
         """What comes from now on is what is watched."""
         self.silence_s = None
-        self._ends.watch_size()
+        if self._ends is not None:
+            self._ends.watch_size()
 
     def close(self) -> None:
         """Cut the connection: who reads from it is told at once. From any thread, never waits."""
@@ -223,7 +249,7 @@ class Relay:
                     if end is client:
                         server.sendall(data)
                     else:
-                        client.sendall(self._ends.feed(data))
+                        client.sendall(data if self._ends is None else self._ends.feed(data))
 
 
 def _cut(end: socket.socket | None) -> None:

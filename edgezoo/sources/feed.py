@@ -18,6 +18,7 @@ from edgezoo.sources import SCHEMES, STREAMS, Source, is_live, open_source
 from edgezoo.sources.region import Region
 
 COMMON = ("fps", "roi", "timeout")
+_MOST = 86400  # a day, for a timeout; and more frames a second than there are
 
 # What these kinds know by that name themselves.
 _OWN: dict[str, tuple[str, ...]] = {"camera": ("fps",), "synthetic": ("fps",), **dict.fromkeys(STREAMS, ("timeout",))}
@@ -45,8 +46,9 @@ class Feed:
         kind = _kind(text)
         fps, timeout_s = address.number("fps"), address.number("timeout")
         for name, number in (("fps", fps), ("timeout", timeout_s)):
-            if number == 0:
-                raise RequestError(f"{address}: expected {name} above 0, got {address.options[name]!r}")
+            if number is not None and not 0 < number <= _MOST:
+                asked = f"expected {name} above 0 and up to {_MOST:g}"
+                raise RequestError(f"{address}: {asked}, got {address.options[name]!r}")
         try:
             region = Region.parse(address.options["roi"]) if "roi" in address.options else None
         except RequestError as error:

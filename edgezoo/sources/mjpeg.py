@@ -14,7 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from edgezoo.address import Address
-from edgezoo.errors import SourceAbsent, SourceError
+from edgezoo.errors import SourceAbsent, SourceError, SourceRefused
 from edgezoo.frame import Frame, Image
 from edgezoo.optional import require
 from edgezoo.sources._device import Device
@@ -23,7 +23,7 @@ from edgezoo.sources._dialog import Dialog
 _LENGTH = re.compile(rb"^content-length:\s*(\d+)\s*$", re.IGNORECASE | re.MULTILINE)
 _LONGEST = 64 << 20  # no picture is larger
 _LONGEST_HEAD = 65536
-_UNREADABLE = 1000  # in a row: then it is no video
+_DRAIN_S = 0.03  # of reading past what is not the newest: a server may send faster than that
 _SOI, _EOI, _SOS = b"\xff\xd8", b"\xff\xd9", 0xDA
 
 
@@ -46,40 +46,37 @@ class Mjpeg:
     fps = None  # it states none
 
     def __init__(self, address: Address, dialog: Dialog, *, timeout_s: float) -> None:
-        """Raises SourceAbsent where no picture comes in time, or none that can be read."""
+        """Raises SourceAbsent where none that can be read comes in time, SourceRefused where what comes is no JPEG."""
         self.address = str(address)
         self.damaged = 0
+        self._jpegs = 0
         self._timeout_s = timeout_s
         self._opened_ns = time.monotonic_ns()
         self._dialog = dialog
-        self._parts = Parts(dialog, timeout_s)
+        self._parts = Parts(dialog)
         self._device = Device(self.address, dialog.hang_up)
-        image = None
         try:
-            while image is None:
-                image = self._decode(self._parts.newest())
+            self._first: tuple[Part, Image] | None = self._next()
         except OSError as error:
             dialog.hang_up()
-            why = f"within {timeout_s:g} s; is it sending?" if isinstance(error, TimeoutError) else f"({error})"
-            raise SourceAbsent(f"{self.address}: expected a video stream, got no picture {why}") from None
+            raise self._why_not(error) from None
+        image = self._first[1]
         self.size_wh = (image.shape[1], image.shape[0])
 
     def __iter__(self) -> Iterator[Frame]:
         with self._device.iterating():
-            last, blank, ended = 0, 0, "the stream ended"
-            while blank < _UNREADABLE and not self._device.ended.is_set():
+            last, ended = 0, "the stream ended"
+            while not self._device.ended.is_set():
                 try:
-                    part = self._parts.newest()
+                    part, image = self._first or self._next()
                 except TimeoutError:
                     ended = f"no frame for {self._timeout_s:g} s"
                     break
                 except OSError:
                     break
-                last, image = part.number, self._decode(part)
-                blank = blank + 1 if image is None else 0
-                if image is not None:
-                    pts_s = (part.came_ns - self._opened_ns) / 1e9
-                    yield Frame(image, part.number, pts_s, part.came_ns, self.address)
+                self._first, last = None, part.number
+                pts_s = (part.came_ns - self._opened_ns) / 1e9
+                yield Frame(image, part.number, pts_s, part.came_ns, self.address)
             if not self._device.ended.is_set():
                 raise SourceError(f"{self.address}: {ended} after frame {last}; is it still sending, and reachable?")
 
@@ -87,8 +84,18 @@ class Mjpeg:
         self._device.close()
         self._dialog.cut()  # ends a read that waits
 
+    def _next(self) -> tuple[Part, Image]:
+        """The newest picture that can be read. TimeoutError, ConnectionError: none comes."""
+        until_s = time.monotonic() + self._timeout_s
+        while not self._device.ended.is_set():
+            part = self._parts.newest(until_s)
+            if (image := self._decode(part)) is not None:
+                return part, image
+        raise ConnectionError("closed")
+
     def _decode(self, part: Part) -> Image | None:
         cv2 = require("cv2")
+        self._jpegs += part.jpeg.startswith(_SOI)
         whole = part.jpeg.startswith(_SOI) and _EOI in part.jpeg[-16:]
         try:
             image: Image | None = cv2.imdecode(np.frombuffer(part.jpeg, np.uint8), cv2.IMREAD_COLOR) if whole else None
@@ -97,28 +104,45 @@ class Mjpeg:
         self.damaged += image is None
         return image
 
+    def _why_not(self, error: OSError) -> SourceError:
+        """What to say of a server that sent no picture that can be read."""
+        expected = f"{self.address}: expected a video stream"
+        if self.damaged and not self._jpegs:
+            return SourceRefused(f"{expected}, got parts that are no JPEGs; is the path right?", may_pass=True)
+        what = f"{self.damaged} pictures of which none can be read" if self.damaged else "no picture"
+        why = f"within {self._timeout_s:g} s; is it sending?" if isinstance(error, TimeoutError) else f"({error})"
+        return SourceAbsent(f"{expected}, got {what} {why}")
+
 
 class Parts:
     """Pictures out of what a connection brings, whatever the server writes between them."""
 
-    def __init__(self, dialog: Dialog, timeout_s: float) -> None:
-        self._dialog, self._timeout_s = dialog, timeout_s
+    def __init__(self, dialog: Dialog) -> None:
+        self._dialog = dialog
         self._pending = bytearray(dialog.take())
         self._number = -1
         self._scan = 0
         """From where on the end of the first picture is looked for; 0 while its pixels have not begun."""
 
-    def newest(self) -> Part:
-        """The last of those that have come, else the next one. TimeoutError, ConnectionError: none comes."""
-        newest = None
+    def newest(self, until_s: float) -> Part:
+        """The last of those that have come, else the next one. TimeoutError, ConnectionError: none comes until then.
+
+        Where they come faster than they can be read past, one of the last.
+        """
+        newest, drained_s = None, until_s
         while True:
             while (jpeg := self._cut_off()) is not None:
                 self._number += 1
                 newest = Part(jpeg, self._number, time.monotonic_ns())
-            if newest is not None and not self._dialog.has_more():
-                return newest
+            now_s = time.monotonic()
+            if newest is None and now_s >= until_s:
+                raise TimeoutError
+            if newest is not None:
+                drained_s = min(drained_s, now_s + _DRAIN_S)
+                if now_s >= drained_s:
+                    return newest
             try:
-                self._pending += self._dialog.receive(self._timeout_s)
+                self._pending += self._dialog.receive(0.0 if newest is not None else until_s - now_s)
             except OSError:
                 if newest is None:
                     raise

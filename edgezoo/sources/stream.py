@@ -1,7 +1,11 @@
 """Network streams, tuned for the age of a frame: `rtsp://…`, `http://…`, `udp://…`, `tcp://…`.
 
 `#timeout=5` seconds bound the opening and each read. For RTSP: `#transport=tcp|udp`, and `#relay=0`
-for a direct connection, which shows each frame an interval later (see `_relay`).
+for a direct connection, which shows each frame an interval later (see `_relay`). For `rtsps://` and
+`https://`: `#basic=1` where the server wants the password in the clear, for its certificate is not checked.
+
+A picture that changes its size is seen in RTSP through the relay, and in JPEGs over HTTP. Elsewhere OpenCV tells
+nothing of it and squeezes what comes into the first size, until the stream is opened again.
 """
 
 from __future__ import annotations
@@ -10,7 +14,8 @@ import os
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from urllib.parse import SplitResult, urlsplit
+from dataclasses import dataclass
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
 from edgezoo.address import Address
 from edgezoo.errors import RequestError, SourceAbsent, SourceError, SourceRefused
@@ -25,20 +30,32 @@ _OPTIONS_VARIABLE = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 _EXPECTED = "expected a video stream"
 _LONG_WAIT = 3  # intervals without a frame, after which others wait behind the one that came
 _SILENCE_S = 2.0  # of a server that has just played: nobody else can open anything meanwhile
+_LONGEST_TIMEOUT_S = 86400.0
 _UNREADABLE = 1000  # grabbed frames in a row that are no picture: then it is no video
 
 
 def open_stream(address: Address) -> Source:
     """The stream of a server, read by FFmpeg but for JPEGs over HTTP. Raises as `open_source` does."""
-    if address.scheme in ("http", "https"):
-        timeout_s, _, _ = _options(address)
-        with _of(str(address)):
-            answer, dialog = _ask.get(_split(address), timeout_s=timeout_s)
-        kind, chunked = (answer.headers.get(name, [""])[0].lower() for name in ("content-type", "transfer-encoding"))
-        if kind.startswith("multipart/") and not chunked:
-            return Mjpeg(address, dialog, timeout_s=timeout_s)
-        dialog.hang_up()
-    return Stream(address)
+    url = _split(address)
+    options = _options(address, url)
+    if address.scheme not in ("http", "https"):
+        return Stream(address, url, options)
+    with _of(str(address)):
+        answer, dialog = _ask.get(url, timeout_s=options.timeout_s, basic=options.basic)
+    kind, chunked = (answer.headers.get(name, [""])[0].lower() for name in ("content-type", "transfer-encoding"))
+    if kind.startswith("multipart/") and not chunked:
+        return Mjpeg(address, dialog, timeout_s=options.timeout_s)
+    dialog.hang_up()
+    return Stream(address, dialog.url, options)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Options:
+    timeout_s: float
+    transport: str
+    """Of RTSP: `tcp` or `udp`; empty where there is none to choose."""
+    relayed: bool
+    basic: bool
 
 
 @contextmanager
@@ -65,18 +82,19 @@ class Stream:
     live = True
     frames = None
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, url: SplitResult, options: _Options) -> None:
         self.address = str(address)
-        self._timeout_s, self._transport, relayed = _options(address)
-        url = _split(address)
+        self._timeout_s, self._transport = options.timeout_s, options.transport
         self._opened = time.monotonic()
         self._relay: Relay | None = None
-        with self._asked(url) as promise:
+        with self._asked(url, options) as promise:
             self._opened = time.monotonic()
-            self._capture = self._open(self._relayed(url, promise) if relayed else url)
+            if options.relayed and promise.url.scheme in ("rtsp", "tcp"):
+                self._relay = self._relay_to(promise)
+            self._capture = self._open(promise.url if self._relay is None else self._relay.instead_of(promise.url))
             self.size_wh = self._capture.size_wh if self._capture.is_open else None
             if self.size_wh is None:  # opened without a size: connected, and no picture came in time
-                why_not = self._why_not(url, promise.codec, time.monotonic() - self._opened)
+                why_not = self._why_not(promise.codec, time.monotonic() - self._opened)
                 self.close()
                 raise why_not
         if self._relay is not None:
@@ -119,15 +137,15 @@ class Stream:
         if self._relay is not None:
             self._relay.close()  # ends a read that waits
 
-    def _relayed(self, url: SplitResult, promise: _ask.Promise) -> SplitResult:
-        """The address of a relay to the server, which cuts the opening short where that has fallen silent since."""
-        try:
-            self._relay = Relay(url.hostname or "", url.port or PORTS["rtsp"], self._timeout_s)
-        except OSError as error:
-            raise SourceAbsent(self._told(_ask.no_answer(url, error))) from None
-        self._relay.silence_s = min(self._timeout_s, _SILENCE_S + 2 * promise.took_s)
-        login, at, _ = url.netloc.rpartition("@")
-        return url._replace(netloc=f"{login}{at}127.0.0.1:{self._relay.port}")
+    def _relay_to(self, promise: _ask.Promise) -> Relay:
+        """To the server, from which something has come where that was not asked; cuts the opening short in silence."""
+        url, took_s = promise.url, promise.took_s
+        with _of(self.address), _ask.plainly(url, self._timeout_s):
+            relay = Relay(url.hostname or "", url.port or PORTS["rtsp"], self._timeout_s, rtsp=url.scheme == "rtsp")
+            if url.scheme == "tcp":
+                took_s = relay.wait_for_data()
+        relay.silence_s = min(self._timeout_s, _SILENCE_S + 2 * took_s)
+        return relay
 
     def _open(self, url: SplitResult) -> Capture:
         timeout_ms = int(self._timeout_s * 1000)
@@ -177,18 +195,19 @@ class Stream:
         return f"{self.address}: {_EXPECTED}, {what_came}"
 
     @contextmanager
-    def _asked(self, url: SplitResult) -> Iterator[_ask.Promise]:
+    def _asked(self, url: SplitResult, options: _Options) -> Iterator[_ask.Promise]:
         """Inside, the server has played for a moment, as far as that can be seen."""
-        if not url.scheme.startswith("rtsp"):
-            yield _ask.Promise("", 0.0)
-            return
-        play = self._transport == "tcp"
         with ExitStack() as stack:
+            promise = _ask.Promise(url)
             with _of(self.address):
-                promise = stack.enter_context(_ask.asked(url, timeout_s=self._timeout_s, play=play))
+                if url.scheme in ("rtsp", "rtsps"):
+                    asked = _ask.asked(url, timeout_s=self._timeout_s, transport=options.transport, basic=options.basic)
+                    promise = stack.enter_context(asked)
+                elif url.scheme == "udp":
+                    _ask.wait_for_packet(url, timeout_s=self._timeout_s)
             yield promise
 
-    def _why_not(self, url: SplitResult, codec: str, waited_s: float) -> SourceError:
+    def _why_not(self, codec: str, waited_s: float) -> SourceError:
         """What to say of a server that said yes, and of which no stream came."""
         status = self._relay.status if self._relay is not None else ""
         if status.startswith("4"):
@@ -204,46 +223,55 @@ class Stream:
             return SourceError(
                 self._told(f"got no picture within {waited_s:.1g} s; is it sending? to wait longer: {longer}")
             )
-        if self._transport and self._relay is None:
-            try:
-                _ask.ask_for_transport(url, self._transport, timeout_s=self._timeout_s)
-            except SourceRefused as error:
-                return SourceRefused(self._told(error), may_pass=error.may_pass)
         return SourceError(self._told("got something that FFmpeg cannot read"))
 
 
-def _options(address: Address) -> tuple[float, str, bool]:
-    """Timeout in seconds, transport ("" where there is none to choose), and whether to go through a relay."""
+def _options(address: Address, url: SplitResult) -> _Options:
     rtsp = address.scheme in ("rtsp", "rtsps")
-    address.check_options(("timeout", "transport", "relay") if rtsp else ("timeout",))
+    tls = ("basic",) if address.scheme in ("rtsps", "https") else ()
+    address.check_options(("timeout", *(("transport", "relay") if rtsp else ()), *tls))
     timeout_s = address.number("timeout", 5.0)
-    if not timeout_s:
-        raise RequestError(f"{address}: expected a timeout above 0 s, got {address.options['timeout']!r}")
+    if not timeout_s or timeout_s > _LONGEST_TIMEOUT_S:
+        raise RequestError(
+            f"{address}: expected a timeout above 0 s and up to {_LONGEST_TIMEOUT_S:g}, "
+            f"got {address.options['timeout']!r}"
+        )
     transport = address.options.get("transport", "tcp" if rtsp else "")
     if transport not in ("tcp", "udp") and rtsp:
         raise RequestError(f"{address}: expected transport=tcp or transport=udp, got {transport!r}")
-    relay = address.options.get("relay", "1")
-    if relay not in ("0", "1"):
-        raise RequestError(f"{address}: expected relay=0 or relay=1, got {relay!r}")
+    for name in ("relay", "basic"):
+        if address.options.get(name, "1") not in ("0", "1"):
+            raise RequestError(f"{address}: expected {name}=0 or {name}=1, got {address.options[name]!r}")
     own_options = _OPTIONS_VARIABLE in os.environ
     if own_options and "transport" in address.options:
         raise RequestError(f"{address}: expected one of #transport and the variable {_OPTIONS_VARIABLE}, got both")
-    return timeout_s, transport, relay == "1" and address.scheme == "rtsp" and transport == "tcp" and not own_options
+    relayed = address.scheme == "rtsp" and transport == "tcp" and not own_options
+    # One that waits for who sends is nobody to connect to.
+    relayed = relayed or (address.scheme == "tcp" and "listen" not in parse_qs(url.query, keep_blank_values=True))
+    return _Options(
+        timeout_s=timeout_s,
+        transport=transport,
+        relayed=relayed and address.options.get("relay") != "0",
+        basic=address.options.get("basic") == "1",
+    )
 
 
 def _split(address: Address) -> SplitResult:
-    url = urlsplit(address.target)
-    if not _has_port_or_none(url):  # said out here: what urlsplit says has a part of the password in it
+    url = _url_or_none(address.target)
+    if url is None:  # said out here: what urlsplit says has a part of the password in it
         raise RequestError(
-            f"{address}: expected a port from 0 to 65535, got something else behind the host; "
-            "in a password, / # and ? are written %2F %23 and %3F"
+            f"{address}: expected a host, and a port from 0 to 65535, got something else; "
+            "in a password, / # ? [ and ] are written %2F %23 %3F %5B and %5D"
         )
+    if url.scheme in ("tcp", "udp") and not url.port:
+        raise RequestError(f"{address}: expected a port, as in {url.scheme}://HOST:PORT")
     return url
 
 
-def _has_port_or_none(url: SplitResult) -> bool:
+def _url_or_none(text: str) -> SplitResult | None:
     try:
-        _ = url.port
+        url = urlsplit(text)
+        _ = url.port, (url.hostname or "").encode("idna")
     except ValueError:
-        return False
-    return True
+        return None
+    return url
