@@ -8,20 +8,18 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from urllib.parse import SplitResult
 
+from edgezoo import logins
 from edgezoo.errors import RequestError, nearest
+from edgezoo.logins import without_login as without_login
 
 _OPTION = re.compile(r"[a-z_]+=[^&#]*")
 _SCHEME = re.compile(r"([a-z][a-z0-9+.-]+):(?!\\)", re.IGNORECASE)  # two letters at least: `C:\` is a path
-# Up to the last @: passwords have them too. And even a / where it should be %2F: where what stands before the first one
-# is no host and port, the login goes on behind it.
-_LOGIN = re.compile(r"(?<=://)(?:[^/\s]*@|(?!\[)[^/\s:]*:(?!\d{1,5}/)\S*@)")
-
-# `?password=…` of a URL, `user-pw=…` of a GStreamer element.
-_SECRET = re.compile(r"(\b[\w-]*(?:user|pw|pass|secret|token)[\w-]*\s*=\s*)(\"[^\"]*\"|[^\s&]+)", re.IGNORECASE)
+_URL = re.compile(r"((?:[a-z][a-z0-9+.-]*:)+//)(.*)", re.IGNORECASE | re.DOTALL)  # and `chaos:rtsp://…`
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Address:
     """An address taken apart."""
 
@@ -38,7 +36,8 @@ class Address:
             raise RequestError("expected an address such as camera:0 or clip.mp4, got an empty one")
         head, mark, tail = text.rpartition("#")
         options: dict[str, str] = {}
-        if mark and all(_OPTION.fullmatch(part) for part in tail.split("&")):
+        in_login = "://" in head and "@" in tail  # none of our options has an @, but passwords have a #
+        if mark and not in_login and all(_OPTION.fullmatch(part) for part in tail.split("&")):
             text = head
             options = dict(part.split("=", 1) for part in tail.split("&"))
         found = _SCHEME.match(text)
@@ -48,9 +47,31 @@ class Address:
         return cls(scheme, text if "://" in text else text[found.end() :], options)
 
     def __str__(self) -> str:
-        """For people and logs: without user and password."""
-        target = without_login(self.target)
-        return f"{self.scheme}:{target}" if self.scheme and "://" not in target else target
+        """For people and logs: without user, password, and what else of a query may be secret (see `logins`)."""
+        if any("@" in value for value in self.options.values()):
+            return "***"  # `user:pass#word=x@host`: the # is one of a password's
+        if " ! " not in self.target and (url := _URL.fullmatch(self.target)) is not None:
+            return url[1] + logins.url_told(url[2])
+        if "://" in self.target:
+            return without_login(self.target)
+        return logins.bare_told(self._whole)
+
+    def __repr__(self) -> str:
+        return f"Address({str(self)!r})"
+
+    @property
+    def _whole(self) -> str:
+        return f"{self.scheme}:{self.target}" if self.scheme and "://" not in self.target else self.target
+
+    def url(self) -> SplitResult:
+        """What to connect to. In its login all is percent-encoded that has a meaning in a URL, and was meant as it is.
+
+        RequestError for what is no URL with a host and a port, or where the login cannot be told from the rest.
+        """
+        found = _URL.fullmatch(self.target)
+        if found is None:
+            raise RequestError(f"{self}: expected {self.scheme}://HOST/…, got one without //")
+        return logins.split(self.scheme, found[2], told=str(self))
 
     def check_options(self, known: tuple[str, ...]) -> None:
         """RequestError for an option that this kind of address does not have."""
@@ -58,7 +79,9 @@ class Address:
             if name not in known:
                 hint = nearest(name, known)
                 tip = f"did you mean {hint!r}?" if hint else f"known: {', '.join(known) or 'none'}"
-                raise RequestError(f"{self}: no option is called {name!r}; {tip}")
+                # Behind something secret, what looks like an option may be the rest of it.
+                which = f"no option is called {name!r}" if str(self) == self._whole else "no such option"
+                raise RequestError(f"{self}: {which}; {tip}")
 
     def number(self, name: str, default: float | None = None) -> float | None:
         """Option `name` as a number, zero or above."""
@@ -96,6 +119,10 @@ def parse_size(text: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def without_login(text: str) -> str:
-    """`text` with `user:password@` taken out of every URL in it, and `password=…` covered."""
-    return _SECRET.sub(r"\1***", _LOGIN.sub("", text))
+def told(text: str) -> str:
+    """The address `text` for people and logs, with its options where it has nothing to hide."""
+    address = Address.parse(text)
+    shown = str(address)
+    if not address.options or "***" in shown:
+        return shown
+    return without_login(f"{shown}#{'&'.join(f'{name}={value}' for name, value in address.options.items())}")

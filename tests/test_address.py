@@ -55,16 +55,15 @@ def test_an_empty_address(text: str) -> None:
         ("camera:0#fps=30", "camera:0"),
         ("clip.mp4", "clip.mp4"),
         ("rtsp://host/a", "rtsp://host/a"),
-        ("rtsp://admin:secret@host:554/a?b=1", "rtsp://host:554/a?b=1"),
+        ("rtsp://admin:secret@host:554/a?channel=1", "rtsp://host:554/a?channel=1"),
         ("rtsp://admin@host/a", "rtsp://host/a"),
         ("rtsp://admin:sec@ret@host/a", "rtsp://host/a"),  # as FFmpeg reads it: up to the last @
         ("rtsp://admin:sec#ret@host/a", "rtsp://host/a"),
         ("rtsp://admin:sec?ret@host/a", "rtsp://host/a"),
         ("rtsp://admin:@host", "rtsp://host"),
-        ("rtsp://admin:sec/ret@host/a", "rtsp://host/a"),  # which nobody can open, and which is printed when it fails
-        ("http://host/a@b", "http://host/a@b"),
-        ("http://host:80/a@b", "http://host:80/a@b"),
-        ("http://[fe80::1]/a@b", "http://[fe80::1]/a@b"),
+        ("rtsp://admin:sec/ret@host/a", "rtsp://host/a"),
+        ("rtsp://admin:sec#a=b@host/a", "rtsp://host/a"),
+        ("http://host/a@b", "http://host/***"),
     ],
 )
 def test_printed_without_logins(text: str, told: str) -> None:
@@ -99,7 +98,7 @@ def test_logins_in_a_longer_text() -> None:
         ("camera:0#fsp=30", ("fps", "size"), "no option is called 'fsp'; did you mean 'fps'"),
         ("camera:0#colour=1", ("fps", "size"), "no option is called 'colour'; known: fps, size"),
         ("clip.mp4#fps=3", (), "known: none"),
-        ("rtsp://u:p@host/a#x=1", (), "^rtsp://host/a: no option"),
+        ("rtsp://u:p@host/a#x=1", (), "^rtsp://host/a: no such option; known: none"),
     ],
 )
 def test_options_that_an_address_does_not_have(text: str, known: tuple[str, ...], raises: str | None) -> None:

@@ -20,7 +20,7 @@ from edgezoo import errors, optional
 PACKAGE = Path(edgezoo.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
 _ORDER = """
-    errors machine optional | frame geometry results address latency | preprocess tasks
+    errors machine optional logins | frame geometry results address latency | preprocess tasks
     | records cards weights graphs bundle | backends | sources | imagesets | drawing capture tracking web sinks | engine
     | pipeline | measure | nets | convert | reduce | loading compiling cache | train | serve | cli __main__
 """

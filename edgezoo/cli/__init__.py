@@ -72,9 +72,10 @@ def _print_what_can_be_printed() -> None:
 
 
 def _complain(error: Exception, code: int) -> int:
+    from edgezoo.address import without_login
     from edgezoo.cli.show import printable
 
-    text = printable(" ".join(str(error).split()))
+    text = printable(without_login(" ".join(str(error).split())))  # what was asked for may be a camera's address
     red, plain = ("\033[31m", "\033[0m") if sys.stderr.isatty() and not os.environ.get("NO_COLOR") else ("", "")
     print(f"{red}edgezoo:{plain} {text}", file=sys.stderr)
     return code

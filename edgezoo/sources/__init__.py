@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Protocol
 
 from edgezoo.address import Address
-from edgezoo.errors import UnknownName
+from edgezoo.errors import RequestError, UnknownName
 from edgezoo.frame import Frame
 
 STREAMS = ("rtsp", "rtsps", "http", "https", "udp", "tcp")
@@ -63,6 +63,8 @@ def open_source(text: str) -> Source:
         path = text.rpartition("#")[0] if address.options else text
         if address.scheme == "" or os.path.exists(path):  # `recording-10:30.mp4` only looks like a scheme
             return _open_path(Address("", path, address.options))
+        if "@" in text:
+            raise RequestError(f"{address}: expected a scheme before a login, as in rtsp://USER:PASSWORD@HOST/…")
         raise UnknownName("source", address.scheme, SCHEMES, cure="(a file needs no scheme: clip.mp4, photos/)")
     if address.scheme == "camera":
         from edgezoo.sources.camera import Camera

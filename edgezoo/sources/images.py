@@ -84,18 +84,19 @@ def is_images(path: str) -> bool:
 
 def find_images(path: str) -> list[str]:
     """The images at `path`, naturally sorted. SourceError where there are none."""
+    told = Address("", path)  # which may be one of a camera, without its scheme
     if os.path.isdir(path):
         found = [os.path.join(path, name) for name in os.listdir(path)]
-        what = f"expected images in the folder {path}, found none"
+        what = f"expected images in the folder {told}, found none"
     elif _is_pattern(path):
         found = glob.glob(path, recursive=True)
-        what = f"expected images that match {path}, found none"
+        what = f"expected images that match {told}, found none"
     elif os.path.isfile(path):
         return [path]
     elif path.endswith("/"):
-        raise SourceError(f"expected a folder of images, found none at {path}")
+        raise SourceError(f"expected a folder of images, found none at {told}")
     else:
-        raise SourceError(f"expected an image, found no file at {path}")
+        raise SourceError(f"expected an image, found no file at {told}")
     images = [each for each in found if _is_image_file(each)]
     if not images:
         raise SourceError(f"{what}; known are {_KINDS}")
