@@ -1,4 +1,4 @@
-"""What schemathesis sends where the server's description says an image: real ones, of the type it says."""
+"""What schemathesis sends where the server's description says an image, or a class: real ones."""
 
 from __future__ import annotations
 
@@ -14,5 +14,6 @@ def _encoded(kind: str) -> strategies.SearchStrategy[bytes]:
     return _SIZES.map(lambda size: bytes(cv2.imencode(kind, np.full((*size[:2], 3), size[2], np.uint8))[1]))
 
 
-for media_type, kind in {"image/jpeg": ".jpg", "image/png": ".png", "image/webp": ".webp"}.items():
-    schemathesis.openapi.media_type(media_type, _encoded(kind))
+for name in ("jpeg", "png", "webp", "bmp"):
+    schemathesis.openapi.media_type(f"image/{name}", _encoded(f".{name}"))
+schemathesis.openapi.format("class", strategies.sampled_from(["red", "green", "blue", "0", "2"]))

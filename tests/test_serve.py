@@ -392,7 +392,7 @@ def test_load(engines: dict[str, Engine]) -> None:
     """The short form of tests/benchmarks/serve.py: every request of many clients is answered."""
     with serving(engines, queue=64) as service:
         requests = [load.request("/v1/predict", photo(color)) for color in graphs.COLORS]
-        told = load.load(("127.0.0.1", service.server.port), requests, clients=32, seconds=1.5)
+        told = load.load(("127.0.0.1", service.server.port), requests, clients=32, seconds=0.7)
     assert set(told.statuses) == {200}
     assert told.statuses[200] > 32
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from edgezoo import __version__
 from edgezoo.serve.predict import Limits
+from edgezoo.web.doors import WITHOUT_TOKEN
 
 _Doc = dict[str, Any]
 _NUMBER: _Doc = {"type": "number"}
@@ -69,15 +70,19 @@ _REFUSALS = {
     400: "The request or an image in it is wrong; the line says how.",
     404: "No such model.",
     408: "The body did not come in time.",
-    413: "The body or an image is larger than this server takes.",
+    413: "The body or an image is larger than this server takes, or there are too many.",
     429: "Too much is under way; Retry-After says when to come back.",
     500: "The model failed.",
     503: "No answer in time, or the server is about to end.",
 }
+_NO_TOKEN = {401: "Not the token of this server."}
+_FOREIGN = {403: "From the page of another site, or to a name that is not this machine's."}
 
 
 def document(models: Sequence[str], labels: Sequence[str], limits: Limits, *, token: bool) -> _Doc:
-    """`models` by name, the default first; `labels`: the default's, for the example of `classes`."""
+    """`models` by name, the default first; `labels`: the default's, for the example of `classes`; `token`: whether one
+    is asked for.
+    """
     told: _Doc = {
         "openapi": "3.1.0",
         "info": {
@@ -101,6 +106,14 @@ def document(models: Sequence[str], labels: Sequence[str], limits: Limits, *, to
             }
         },
     }  # fmt: skip
+    for path, operations in told["paths"].items():
+        for method, operation in operations.items():
+            if not token or method != "get":
+                operation["responses"] |= _refusals(_FOREIGN)
+            if token and path in WITHOUT_TOKEN:
+                operation["security"] = []
+            elif token:
+                operation["responses"] |= _refusals(_NO_TOKEN)
     if token:
         told["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
         told["security"] = [{"token": []}]
@@ -109,24 +122,30 @@ def document(models: Sequence[str], labels: Sequence[str], limits: Limits, *, to
 
 def _predict(models: Sequence[str], labels: Sequence[str], limits: Limits) -> _Doc:
     share = {"type": "number", "minimum": 0, "maximum": 1}
-    classes = {"type": "array", "minItems": 1, "items": {"type": "string", "enum": [*dict.fromkeys(labels)]}}
+    classes: _Doc = {"type": "array", "minItems": 1, "items": {"type": "string", "format": "class"}}
+    classes |= {"examples": [[*labels[:2]]]} if labels else {}
     parameters = [
         _parameter("model", {"type": "string", "enum": [*models]}, f"Default: {models[0]}."),
         _parameter("score", share, "Only what scores above this."),
         _parameter("iou", share, "Boxes of one class that overlap by more are one object."),
-        {**_parameter("classes", classes, "Only these, by name or number."), "style": "form", "explode": False},
+        {
+            **_parameter("classes", classes, "Only these of the model's, by name or number."),
+            "style": "form",
+            "explode": False,
+        },
     ]
     image = {"type": "string", "format": "binary"}
     several = {"type": "array", "items": image, "minItems": 1, "maxItems": limits.images}
     form: _Doc = {"type": "object", "required": ["image"], "properties": {"image": several}}
     form["additionalProperties"] = False
-    kinds = ("image/jpeg", "image/png", "image/webp")
+    kinds = ("image/jpeg", "image/png", "image/webp", "image/bmp")
     parts = {"schema": form, "encoding": {"image": {"contentType": ", ".join(kinds)}}}
     return {
         "summary": "What a model finds in one image, or in several",
         "description": (
-            "The bytes of an image, whatever its type is said to be, or several as multipart/form-data. At most "
-            f"{limits.bytes} bytes, {limits.pixels} pixels an image, {limits.images} images."
+            "The bytes of a JPEG, PNG, WebP or BMP, whatever its type is said to be, or several as multipart/form-data."
+            f" At most {limits.bytes} bytes, {limits.images} images, {limits.pixels} pixels an image and four times as "
+            "many in all."
         ),
         "operationId": "predict",
         "parameters": parameters,
