@@ -29,7 +29,10 @@ TOKEN = "correct horse battery"
 
 @pytest.mark.parametrize(
     ("token", "options", "least"),
-    [(None, ["--max-examples", "6"], 50), (TOKEN, ["--max-examples", "2", "--phases", "fuzzing"], 10)],
+    [
+        (None, ["--max-examples", "6"], 50),
+        (TOKEN, ["--max-examples", "2", "--phases", "coverage,fuzzing", "--mode", "positive"], 20),
+    ],
 )
 def test_schemathesis_finds_nothing(
     bundle_of: Callable[..., Bundle], tmp_path: Path, token: str | None, options: list[str], least: int
