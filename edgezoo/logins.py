@@ -26,6 +26,7 @@ _NAMES = (
 )
 _HARMLESS = re.compile(rf"(?<![^&;/?#_])(?:{_NAMES})=[\w.,*-]{{0,16}}?(?=[&;/?#]|_[a-z]+=|$)", re.IGNORECASE)
 _FIRST_PAIR = re.compile(r"\?|[/;&#](?=[^/;&?#=]*=)")  # some cameras have `name=value` in the path
+_LISTENING = ("udp", "tcp")  # may be to somebody who sends here, `udp://:1234`
 _INNER = re.compile(r"(?::|%3a)(?:/|%2f){2}", re.IGNORECASE)  # another URL
 
 # `user-pw='my pw'` of a GStreamer element, `password=…` of anything.
@@ -72,7 +73,7 @@ def bare_told(text: str) -> str:
 def split(scheme: str, behind: str, *, told: str) -> SplitResult:
     """A URL, safe to be taken apart by others. RequestError, with the address as `told`, where that is not certain."""
     parts = _apart(behind)
-    if parts is None:
+    if parts is None or (parts[1].partition(":")[0] == "" and scheme not in _LISTENING):
         raise RequestError(
             f"{told}: expected HOST, HOST:PORT or USER:PASSWORD@HOST and a port from 0 to 65535, got something else; "
             "in a login / ? # @ are written %2F %3F %23 %40, and an @ behind the host is %40"

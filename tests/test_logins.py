@@ -200,6 +200,8 @@ def test_logins_are_found(text: str, netloc: str, path: str) -> None:
     [
         ("rtsp://me:12/34@cam/1", "written %2F %3F %23 %40"),
         ("rtsp://cam:99999/1", "a port from 0 to 65535"),
+        ("rtsp://me:pw@/1", "rtsp:///1: expected HOST"),
+        ("rtsp:///me:pw@cam/1", "rtsp:///***: expected HOST"),
         ("rtsp:/me:pw@cam/1", "expected rtsp://HOST/…, got one without //"),
         ("rtsp://cam..local/1", "expected the name of a host"),
         (f"rtsp://{'a' * 70}/1", "expected the name of a host"),

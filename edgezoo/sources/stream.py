@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from urllib.parse import SplitResult, parse_qs, urlsplit
+from urllib.parse import SplitResult, parse_qs
 
 from edgezoo.address import Address
 from edgezoo.errors import RequestError, SourceAbsent, SourceError, SourceRefused
@@ -257,21 +257,7 @@ def _options(address: Address, url: SplitResult) -> _Options:
 
 
 def _split(address: Address) -> SplitResult:
-    url = _url_or_none(address.target)
-    if url is None:  # said out here: what urlsplit says has a part of the password in it
-        raise RequestError(
-            f"{address}: expected a host, and a port from 0 to 65535, got something else; "
-            "in a password, / # ? [ and ] are written %2F %23 %3F %5B and %5D"
-        )
+    url = address.url()
     if url.scheme in ("tcp", "udp") and not url.port:
         raise RequestError(f"{address}: expected a port, as in {url.scheme}://HOST:PORT")
-    return url
-
-
-def _url_or_none(text: str) -> SplitResult | None:
-    try:
-        url = urlsplit(text)
-        _ = url.port, (url.hostname or "").encode("idna")
-    except ValueError:
-        return None
     return url
