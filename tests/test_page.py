@@ -11,6 +11,7 @@ from pathlib import Path
 
 import graphs
 import mjpeg_server
+import numpy as np
 import pytest
 from browser import Browser, Page
 from served import serving, wait_for
@@ -18,8 +19,12 @@ from served import serving, wait_for
 from edgezoo.bundle import Bundle
 from edgezoo.capture import Capture
 from edgezoo.engine import Engine
+from edgezoo.frame import Frame
+from edgezoo.latency import Profile
 from edgezoo.preprocess import Preprocess
+from edgezoo.results import Detections, LineCount, ZoneCount
 from edgezoo.serve import Service
+from edgezoo.sinks.web import WebSink
 
 cv2 = pytest.importorskip("cv2")
 
@@ -90,6 +95,14 @@ def slide(page: Page, threshold: float) -> None:
     page.ask(move.format(threshold))
 
 
+def inked(number: int, where: str = "0, 0, copy.width, copy.height") -> str:
+    """Whether something is drawn over the picture of a tile."""
+    return f"""(() => {{ const marks = document.querySelector('{tile(number)} .marks');
+        const copy = document.createElement('canvas'); copy.width = marks.width; copy.height = marks.height;
+        const pen = copy.getContext('2d', {{willReadFrequently: true}}); pen.drawImage(marks, 0, 0);
+        return pen.getImageData({where}).data.some((part) => part) }})()"""
+
+
 def test_pictures_and_charts_move(page: Page) -> None:
     for number in (1, 2):
         changes(page, f"{tile(number)} .image")
@@ -114,10 +127,7 @@ def test_it_says_what_runs_and_how_it_does(page: Page) -> None:
 
 
 def test_the_threshold_changes_what_is_drawn(page: Page) -> None:
-    ink = f"""(() => {{ const marks = document.querySelector('{tile(1)} .marks');
-        const copy = document.createElement('canvas'); copy.width = marks.width; copy.height = marks.height;
-        const pen = copy.getContext('2d', {{willReadFrequently: true}}); pen.drawImage(marks, 0, 0);
-        return pen.getImageData(0, 0, copy.width, copy.height).data.some((part) => part) }})()"""
+    ink = inked(1)
     slide(page, 0.05)
     page.until(f"Number(document.querySelector('{tile(1)} .marks').dataset.boxes) > 0 && {ink}")
     slide(page, 0.95)
@@ -162,21 +172,31 @@ def test_one_source_is_picked_by_key_by_name_and_by_its_picture(page: Page) -> N
 def test_a_frame_is_kept_with_its_boxes(page: Page, kept: Path) -> None:
     page.press("1")
     page.until("document.querySelectorAll('#tiles figure')[1].hidden")
+    held = "new KeyboardEvent('keydown', {key: 's', repeat: true, bubbles: true})"
+    page.ask(f"document.body.dispatchEvent({held})")  # a key that is held down
+    page.ask("document.getElementById('threshold').focus()")
     page.press("s")
     name = page.until("document.getElementById('toast').textContent.match(/Kept as (\\S+)/)?.[1]")
+    page.ask("document.activeElement.blur()")
     assert (kept / "images" / name).exists()
     rows = json.loads((kept / "annotations.json").read_text("utf-8"))
     assert [row["file_name"] for row in rows["images"]] == [name]
     assert rows["annotations"]
 
 
+def choose(page: Page, model: str) -> None:
+    pick = "(() => {{ const list = document.getElementById('model'); list.value = '{}'; list.onchange() }})()"
+    page.ask(pick.format(model))
+
+
 def test_another_model_is_chosen(page: Page) -> None:
-    choose = "(() => {{ const list = document.getElementById('model'); list.value = '{}'; list.onchange() }})()"
-    page.ask(choose.format("colors"))
+    choose(page, "colors")
     page.until("document.querySelectorAll('.labels li').length > 0")
     assert page.ask("document.querySelector('.labels li').textContent").startswith(("blue", "green", "red"))
-    page.ask(choose.format("squares"))
+    page.until("document.getElementById('threshold-value').textContent === '0 %'")
+    choose(page, "squares")
     page.until("document.querySelectorAll('.labels li').length === 0")
+    page.until("document.getElementById('threshold-value').textContent === '25 %'")
     page.until("document.querySelectorAll('figure[data-state=live]').length === 2")
 
 
@@ -189,8 +209,80 @@ def test_a_photo_is_tried(page: Page, tmp_path: Path) -> None:
     last = "document.querySelector('#tiles figure:last-child')"
     page.until(f"{last}.querySelector('.found').textContent === 'green'")
     assert page.ask(f"{last}.querySelector('.name').textContent") == "<b>photo.png", "text, and no markup"
+    choose(page, "colors")
+    page.until(f"{last}.querySelector('.labels li')?.textContent.startsWith('green')")
+    choose(page, "squares")
+    page.until(f"{last}.querySelector('.found').textContent === 'green'")
+    for threshold, told in ((1, "nothing found"), (0.3, "green")):
+        slide(page, threshold)
+        page.until(f"{last}.querySelector('.found').textContent === '{told}'")
+    slide(page, 0.25)
+    page.until("document.getElementById('threshold-value').textContent === '25 %'")
+    wait_for(lambda: page.ask("1") and len(tried(page)) == 6)
+    asked = [("squares", "0.25"), ("colors", "0"), ("squares", "0.25"), *(("squares", k) for k in ("1", "0.3", "0.25"))]
+    assert tried(page) == asked, "what is chosen now, at once"
     page.ask(f"{last}.querySelector('.close').click()")
     page.until("document.querySelectorAll('#tiles figure').length === 2")
+
+
+def tried(page: Page) -> list[tuple[str, str]]:
+    """Model and score of all photos that were sent."""
+    found = (re.search(r"/v1/predict\?model=(\w+)&score=([\d.]+)$", url) for url in page.asked)
+    return [(each[1], each[2]) for each in found if each]
+
+
+def counted(index: int, source: str) -> tuple[Frame, Detections]:
+    """A frame with a line from its bottom to its top, so that in is at the right, and a zone."""
+    line = LineCount("door", (160.0, 240.0), (160.0, 0.0), 3, 1)
+    zone = ZoneCount("desk", ((10.0, 150.0), (90.0, 150.0), (90.0, 230.0)), 1, 4)
+    box = np.array([[200, 20, 260, 80]], np.float32)
+    scores, ids = np.full(1, 0.99, np.float32), np.zeros(1, np.int64)
+    found = Detections(box, scores, ids, ("cat",), np.ones(1, np.int64), (line, zone))
+    return Frame(np.full((240, 320, 3), 90, np.uint8), index, index / 10, time.monotonic_ns(), source), found
+
+
+@pytest.fixture(scope="module")
+def sink() -> Iterator[WebSink]:
+    sink = WebSink("127.0.0.1", 0)
+    sink.watch(Profile(), score=0.97)
+    for name in ("a", "b", "c"):
+        sink.write(*counted(0, name))
+    yield sink
+    sink.close()
+
+
+@pytest.fixture(scope="module")
+def counts(browser: Browser, sink: WebSink) -> Iterator[Page]:
+    page = browser.open(sink.url, width=PHONE[0], height=PHONE[1])
+    page.until("document.querySelectorAll('.counts span').length === 6")
+    yield page
+    assert page.complaints == []
+    page.close()
+
+
+def test_what_is_counted_reads_well_in_small(counts: Page) -> None:
+    told = f"document.querySelector('{tile(1)} .counts')"
+    assert counts.ask(f"{told}.innerText").split("\n") == ["door 3 in, 1 out", "desk 1 inside, 4 entered"]
+    assert counts.ask(f"[...{told}.children].every((each) => each.scrollWidth <= each.clientWidth)")
+    assert counts.ask("document.documentElement.scrollWidth") == 390
+    assert counts.ask("document.getElementById('threshold-value').textContent") == "97 %", "as the model was asked"
+
+
+def test_an_arrow_says_which_side_of_a_line_is_in(counts: Page) -> None:
+    sides = [inked(1, f"copy.width / 2 + {6 * side} * devicePixelRatio, copy.height / 2, 1, 2") for side in (1, -1)]
+    assert counts.ask(f"[{', '.join(sides)}]") == [True, False]
+
+
+def test_a_page_left_open_over_a_restart_asks_no_more_than_before(counts: Page, sink: WebSink) -> None:
+    """Numbers come from the clock, and that may have been set back."""
+    sink.hub._number -= 10**6
+    for name in ("a", "b", "c"):
+        sink.write(*counted(1, name))
+    counts.until(f"document.querySelector('{tile(1)} .image').dataset.number === '{sink.hub._number - 2}'")
+    counts.asked.clear()
+    time.sleep(0.7)
+    counts.ask("1")
+    assert len(counts.asked) < 5
 
 
 @pytest.mark.parametrize("dark", [False, True])

@@ -19,15 +19,16 @@ const SHORTEST_MS = 30; // between two questions: several cameras come in one an
 
 const tiles = new Map(); // by the number of the source
 const series = new Map();
-let after = 0, tick = 0, tickMs = 500, picked = null, asked = "", lastEvent = -1, figures = null, dragging = -Infinity;
-let model = null, threshold = 0, photo = null;
+let after = 0, tick = 0, picked = null, asked = "", lastEvent = -1, figures = null, dragging = -Infinity;
+let controls = {}, turn = 0; // an answer that was asked for before a person's last turn is older than that
+let photo = null;
 
 // -- asking
 
 async function ask() {
   for (;;) {
     if (document.hidden) await new Promise((go) => document.addEventListener("visibilitychange", go, { once: true }));
-    const began = performance.now();
+    const began = performance.now(), of = turn;
     try {
       const shown = [...tiles.values()].filter((tile) => tile.live && tile.wanted());
       const show = shown.map((tile) => tile.number).join(",");
@@ -38,7 +39,7 @@ async function ask() {
       const answer = await fetch(`/live?after=${after}&tick=${tick}&width=${width || 960}${every}`);
       if (answer.status === 401) location.reload();
       if (!answer.ok) throw new Error(`${answer.status}`);
-      await take(await answer.arrayBuffer());
+      await take(await answer.arrayBuffer(), of);
       link("live");
     } catch (error) {
       if (!(error instanceof TypeError || /^\d+$/.test(error.message))) console.error(error);
@@ -49,18 +50,27 @@ async function ask() {
   }
 }
 
-async function take(answer) {
+async function take(answer, of) {
   const length = new DataView(answer).getUint32(0);
   const told = JSON.parse(new TextDecoder().decode(new Uint8Array(answer, 4, length)));
+  if (told.figures && of === turn) controls = told.figures.controls;
   if (told.figures) show(told.figures);
+  if (told.frames.length && of === turn) after = Math.max(...told.frames.map((frame) => frame.number));
   let at = 4 + length;
   await Promise.all(told.frames.map(async (frame) => {
     const jpeg = new Blob([new Uint8Array(answer, at, frame.bytes)], { type: "image/jpeg" });
     at += frame.bytes;
-    after = Math.max(after, frame.number);
     const tile = tiles.get(frame.source);
     if (tile) tile.draw(await createImageBitmap(jpeg), frame);
   }));
+}
+
+async function change(path, what) {
+  controls = await order(path, what);
+  turn += 1;
+  after = 0;
+  if (figures) showControls(figures.runs);
+  if (photo) await predict(photo);
 }
 
 async function order(path, what) {
@@ -84,7 +94,7 @@ class Tile {
     this.number = number;
     this.live = live;
     this.root = $("tile").content.firstElementChild.cloneNode(true);
-    for (const name of ["picture", "image", "marks", "labels", "veil", "name", "state", "figures", "save", "close", "found"])
+    for (const name of ["picture", "image", "marks", "labels", "veil", "name", "state", "figures", "save", "close", "found", "counts"])
       this[name] = this.root.querySelector(`.${name}`);
     this.onScreen = true;
     this.last = null;
@@ -123,13 +133,14 @@ class Tile {
     const scale = wide / frame.size_wh[0];
     this.marks.dataset.boxes = rows.length;
     const taken = [];
-    for (const place of frame.places || []) drawPlace(pen, place, scale, wide, high, wide >= 480 ? taken : null);
+    const roomy = wide >= 480; // else what was counted stands below
+    for (const place of frame.places || []) drawPlace(pen, place, scale, wide, high, roomy ? taken : null);
     for (let k = rows.length - 1; k >= 0; k--) drawBox(pen, rows[k], frame.classes[k], scale);
     if (wide >= 260) rows.forEach((row, k) => drawLabel(pen, row, frame.classes[k], scale, wide, high, taken));
-    this.tell(frame, rows);
+    this.tell(frame, rows, roomy);
   }
 
-  tell(frame, rows) {
+  tell(frame, rows, roomy) {
     const labels = frame.result.labels || [];
     if (labels.length || this.labels.children.length) {
       this.labels.replaceChildren(...labels.slice(0, this.picture.clientWidth < 300 ? 1 : 5).map((row, k) => {
@@ -143,12 +154,13 @@ class Tile {
     for (const row of rows) counts[row.label] = (counts[row.label] || 0) + 1;
     let words = Object.entries(counts).map(([label, count]) => (count > 1 ? `${label} × ${count}` : label));
     if (labels.length) words = [`${labels[0].label} ${percent(labels[0].score)}`];
-    for (const place of frame.places || []) words.push(`${place.name}: ${countOf(place)}`);
+    const counted = (frame.places || []).map((place) => `${place.name}  ${countOf(place)}`);
+    this.counts.replaceChildren(...(roomy ? [] : counted).map((line) => make("span", line)));
     const text = this.quiet ? "" : words.join("  ·  ") || (frame.result.detections ? "nothing found" : "");
     if (this.found.textContent !== text) {
       this.found.textContent = text;
-      this.image.setAttribute("aria-label", `${this.title}: ${text}`);
     }
+    this.image.setAttribute("aria-label", `${this.title}: ${[text, ...counted].filter(Boolean).join(", ")}`);
   }
 
   show(source) {
@@ -166,8 +178,8 @@ class Tile {
     const told = this.quiet ? [] : [make("b", fps.toFixed(1)), " fps"];
     if (!this.quiet && age !== null) told.push("  ·  ", make("b", String(Math.round(age))), " ms", aside(" old"));
     this.figures.replaceChildren(...told);
-    if (this.quiet && this.last) this.tell(this.last, []);
-    this.save.hidden = !figures.controls.capture;
+    if (this.quiet && this.last) this.tell(this.last, [], this.picture.clientWidth >= 480);
+    this.save.hidden = !controls.capture;
     const veiled = { connecting: "Connecting", stalled: "Stalled", lost: "Lost", ended: source.error ? "Given up" : "Ended" }[source.state];
     this.veil.hidden = !veiled;
     if (veiled) {
@@ -241,13 +253,15 @@ function drawPlace(pen, place, scale, wide, high, taken) {
   const points = place.points.map(([x, y]) => [x * scale, y * scale]);
   pen.beginPath();
   points.forEach(([x, y], k) => (k ? pen.lineTo(x, y) : pen.moveTo(x, y)));
-  if (!place.line) {
+  if (place.line) arrow(pen, ...points, Math.max(10, Math.min(22, wide / 30)));
+  else {
     pen.closePath();
-    pen.fillStyle = "rgb(255 255 255 / 0.12)";
+    pen.fillStyle = `rgb(255 255 255 / ${place.told.inside ? 0.22 : 0.1})`;
     pen.fill();
   }
+  pen.lineCap = pen.lineJoin = "round";
   pen.lineWidth = 4;
-  pen.strokeStyle = "rgb(0 0 0 / 0.4)";
+  pen.strokeStyle = "rgb(0 0 0 / 0.55)";
   pen.stroke();
   pen.lineWidth = 2;
   pen.strokeStyle = "#ffffff";
@@ -268,7 +282,19 @@ function drawPlace(pen, place, scale, wide, high, taken) {
   pen.fillText(text, left + 6, top + height / 2 + 0.5);
 }
 
-const countOf = ({ line, told }) => (line ? `${told.in} in, ${told.out} out` : `${told.inside} inside, ${told.entered} so far`);
+// From the middle of a line to the side that is in.
+function arrow(pen, [ax, ay], [bx, by], long) {
+  const reach = long / Math.max(Math.hypot(bx - ax, by - ay), 1), head = 0.4;
+  const x = (ax + bx) / 2, y = (ay + by) / 2, dx = -(by - ay) * reach, dy = (bx - ax) * reach;
+  pen.moveTo(x, y);
+  pen.lineTo(x + dx, y + dy);
+  for (const side of [1, -1]) {
+    pen.moveTo(x + dx, y + dy);
+    pen.lineTo(x + dx - head * (dx + side * dy), y + dy - head * (dy - side * dx));
+  }
+}
+
+const countOf = ({ line, told }) => (line ? `${told.in} in, ${told.out} out` : `${told.inside} inside, ${told.entered} entered`);
 
 // -- figures
 
@@ -282,7 +308,7 @@ function show(told) {
   }
   tick = told.tick;
   showTiles(told.sources);
-  showControls(told);
+  showControls(told.runs);
   showStages(told.stages);
   showCounts(told.counts);
   showEvents(told.events);
@@ -333,9 +359,8 @@ function pick(number) {
   if (figures) showTiles(figures.sources);
 }
 
-function showControls({ runs, controls }) {
-  model = runs.model || null;
-  $("model-name").textContent = model || (controls.models.length ? "starting" : "–");
+function showControls(runs) {
+  $("model-name").textContent = runs.model || (controls.models.length ? "starting" : "–");
   const several = controls.models.length > 1;
   $("model-name").hidden = several; // the list says it
   $("model-row").hidden = !several;
@@ -343,7 +368,7 @@ function showControls({ runs, controls }) {
     $("model").dataset.models = String(controls.models);
     $("model").replaceChildren(...controls.models.map((name) => { const option = make("option", name); option.value = name; return option; }));
   }
-  if (several && document.activeElement !== $("model")) $("model").value = controls.model || model || "";
+  if (several && document.activeElement !== $("model")) $("model").value = controls.model || "";
   const threads = runs.threads ? `, ${runs.threads} thread${runs.threads > 1 ? "s" : ""}` : "";
   const workers = runs.workers > 1 ? `, ${runs.workers} workers` : "";
   const inside = runs.precisions && runs.precisions.length ? ` (in ${runs.precisions.join(" and ")})` : "";
@@ -351,7 +376,6 @@ function showControls({ runs, controls }) {
     ["Precision", runs.precision + inside], ["Runtime", `${runs.backend} ${runs.version}`], ["Device", runs.device + threads + workers],
   ]);
   $("threshold").min = controls.least;
-  threshold = controls.threshold;
   if (performance.now() - dragging > 1500) $("threshold").value = controls.threshold;
   $("threshold-value").textContent = percent(Number($("threshold").value));
   $("photo-row").hidden = !controls.photos;
@@ -489,12 +513,13 @@ $("threshold").oninput = () => {
   $("threshold-value").textContent = percent(Number($("threshold").value));
   clearTimeout(sending);
   sending = setTimeout(() => {
-    order("/live/threshold", { threshold: Number($("threshold").value) }).then(() => { after = 0; if (photo) predict(photo); }, toast);
+    change("/live/threshold", { threshold: Number($("threshold").value) }).catch(toast);
   }, 60);
 };
 
 $("model").onchange = () => {
-  order("/live/model", { model: $("model").value }).then(() => { if (photo) predict(photo); }, toast);
+  dragging = -Infinity; // its threshold is another one
+  change("/live/model", { model: $("model").value }).catch(toast);
 };
 
 function keep(number) {
@@ -507,13 +532,16 @@ function keep(number) {
   }, toast);
 }
 
+let predictions = 0;
 async function predict(file) {
+  const mine = ++predictions, again = file === photo;
   photo = file;
   try {
-    const query = new URLSearchParams({ ...(model ? { model } : {}), ...(threshold ? { score: threshold } : {}) });
+    const query = new URLSearchParams({ model: controls.model, score: controls.threshold });
     const [answer, bitmap] = await Promise.all([fetch(`/v1/predict?${query}`, { method: "POST", body: file }), createImageBitmap(file)]);
     const told = await answer.json();
     if (!answer.ok) throw new Error(told.error);
+    if (mine !== predictions) { bitmap.close(); return; }
     const { width, height, classes, ms: took, ...result } = told.results[0];
     const tile = tiles.get("photo") || new Tile("photo", false);
     tiles.set("photo", tile);
@@ -521,10 +549,10 @@ async function predict(file) {
     tile.name.lastElementChild.textContent = tile.title;
     tile.figures.replaceChildren(make("b", told.ms.toFixed(0)), make("span", " ms"));
     tile.close.hidden = false;
-    tile.close.onclick = () => { photo = null; tile.remove(); pick(null); };
-    pick(null);
+    tile.close.onclick = () => { photo = null; predictions += 1; tile.remove(); pick(null); };
+    if (!again) pick(null);
     tile.draw(bitmap, { size_wh: [width, height], classes, result, number: 0 });
-    tile.root.scrollIntoView({ block: "nearest" });
+    if (!again) tile.root.scrollIntoView({ block: "nearest" });
   } catch (error) {
     toast(error);
   }
@@ -532,21 +560,22 @@ async function predict(file) {
 
 $("photo").onchange = () => { if ($("photo").files[0]) predict($("photo").files[0]); $("photo").value = ""; };
 addEventListener("dragover", (event) => {
-  if (figures?.controls.photos) { event.preventDefault(); document.body.classList.add("dropping"); }
+  if (controls.photos) { event.preventDefault(); document.body.classList.add("dropping"); }
 });
 addEventListener("dragleave", () => document.body.classList.remove("dropping"));
 addEventListener("drop", (event) => {
   document.body.classList.remove("dropping");
-  if (!figures?.controls.photos) return;
+  if (!controls.photos) return;
   event.preventDefault();
   if (event.dataTransfer.files[0]) predict(event.dataTransfer.files[0]);
 });
 addEventListener("keydown", (event) => {
-  if (event.ctrlKey || event.metaKey || event.altKey || /^(INPUT|SELECT|TEXTAREA)$/.test(event.target.tagName)) return;
+  if (event.ctrlKey || event.metaKey || event.altKey || event.repeat) return;
+  if (event.target.matches("select, textarea, input:not([type=range])")) return;
   const sources = figures ? figures.sources : [];
   if (event.key === "Escape" || event.key === "0") pick(null);
   else if (/^[1-9]$/.test(event.key) && sources[event.key - 1]) pick(sources[event.key - 1].number);
-  else if (event.key === "s" && figures?.controls.capture) {
+  else if (event.key === "s" && controls.capture) {
     const number = picked ?? (sources.length === 1 ? sources[0].number : null);
     if (number === null) toast("Pick a source first"); else keep(number);
   }
