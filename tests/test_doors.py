@@ -48,6 +48,13 @@ def test_a_login_that_does_not_come_is_not_waited_for(
     assert not caplog.records, "strangers write no log"
 
 
+def test_a_login_has_no_more_time_than_the_head_of_a_request(engine: Engine) -> None:
+    with serving({"squares": engine}, token=TOKEN, patience=Patience(request_s=0.3)) as service:
+        began_s = time.monotonic()
+        assert raw(service.server.port, FORM) == b""
+        assert 0.25 < time.monotonic() - began_s < 3
+
+
 def test_slow_logins_shut_nobody_out(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
     """One letter now and then does not make it longer."""
     monkeypatch.setattr(doors, "_LOGIN_S", 0.5)

@@ -94,8 +94,11 @@ class PatientProtocol(H11Protocol):
         return self.cycle is None or self.cycle.response_complete or self.cycle.more_body
 
     def _look(self) -> None:
-        """A request that is being answered has its own limits; without one the clock runs, and is not set back."""
-        if self.cycle is not None and not self.cycle.response_complete:
+        """A request that is being answered has its own limits; without one the clock runs, and is not set back. So it
+        does for who is still at the door.
+        """
+        answering = self.cycle is not None and not self.cycle.response_complete
+        if answering and self.cycle.scope["path"] != "/login":
             _cancel(self._until)
             self._until = None
         elif self._until is None:
