@@ -122,6 +122,17 @@ def test_a_page_asks_for_what_it_does_not_have(sink: WebSink) -> None:
     assert max(row["number"] for row in again) < 10**17, "from where it asks on"
 
 
+def test_photos_are_one_source(sink: WebSink, tmp_path: Path) -> None:
+    for folder in (f"{tmp_path}", "2 images", "*.jpg", "a.jpg"):
+        sink.event(Event(folder, "live", "opened"))
+    for name in ("a.jpg", f"{tmp_path}/b.jpg"):
+        sink.write(frame(source=name), found())
+    sink.event(Event("http://camera/video.jpg", "live", "opened"))
+    figures = live(port_of(sink)).figures
+    assert figures is not None
+    assert [source["name"] for source in figures["sources"]] == ["photos", "http://camera/video.jpg"]
+
+
 def test_a_page_waits_for_news(sink: WebSink) -> None:
     sink.write(frame(), found())
     port = port_of(sink)

@@ -11,6 +11,7 @@ from edgezoo.frame import Event, Frame
 from edgezoo.latency import Profile
 from edgezoo.results import Result
 from edgezoo.sinks import Overlay, stream_of
+from edgezoo.sources.images import is_images
 from edgezoo.web import check_installed
 
 FORMS = ("web:8080",)
@@ -77,7 +78,13 @@ class WebSink:
         self.hub.write(frame, result, stream=stream_of(frame))
 
     def event(self, event: Event) -> None:
-        self.hub.event(event)
+        self.hub.event(replace(event, source=_stream(event.source)))
 
     def close(self) -> None:
         self._server.close()
+
+
+def _stream(source: str) -> str:
+    """Of a folder of photos, a pattern or several by name, as `stream_of` calls its frames."""
+    photos = "://" not in source and (is_images(source) or source.endswith(" images"))
+    return "photos" if photos else source
