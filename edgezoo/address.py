@@ -54,14 +54,10 @@ class Address:
             return url[1] + logins.url_told(url[2])
         if "://" in self.target:
             return without_login(self.target)
-        return logins.bare_told(self._whole)
+        return logins.bare_told(f"{self.scheme}:{self.target}" if self.scheme else self.target)
 
     def __repr__(self) -> str:
         return f"Address({str(self)!r})"
-
-    @property
-    def _whole(self) -> str:
-        return f"{self.scheme}:{self.target}" if self.scheme and "://" not in self.target else self.target
 
     def url(self) -> SplitResult:
         """What to connect to. In its login all is percent-encoded that has a meaning in a URL, and was meant as it is.
@@ -80,7 +76,7 @@ class Address:
                 hint = nearest(name, known)
                 tip = f"did you mean {hint!r}?" if hint else f"known: {', '.join(known) or 'none'}"
                 # Behind something secret, what looks like an option may be the rest of it.
-                which = f"no option is called {name!r}" if str(self) == self._whole else "no such option"
+                which = f"no option is called {name!r}" if "***" not in str(self) else "no such option"
                 raise RequestError(f"{self}: {which}; {tip}")
 
     def number(self, name: str, default: float | None = None) -> float | None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from edgezoo.address import without_login
+from edgezoo.address import told
 from edgezoo.engine import Engine
 from edgezoo.errors import RequestError
 from edgezoo.latency import Distribution
@@ -160,7 +160,7 @@ def bench(
         spread=_spread(pairs),
         blocks=len(pairs),
         others=others,
-        source=without_login(source or CLIP),
+        source=told(source or CLIP),
         runs={
             **engine.describe(),
             "workers": player.pipeline.profile.runs["workers"],

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from edgezoo import __version__
-from edgezoo.address import without_login
+from edgezoo.address import told
 from edgezoo.engine import Engine
 from edgezoo.errors import RequestError, SourceError
 from edgezoo.frame import Event
@@ -146,7 +146,7 @@ def profile_stages(
     return StageProfile(
         profile=pipeline.profile,
         recording=recording,
-        sources=tuple(without_login(source) for source in sources),
+        sources=tuple(map(told, sources)),
         live=any(map(is_live, sources)),
         seconds=recording.ended_s,
         stuck=pipeline.stuck,
@@ -173,4 +173,4 @@ def _tell_all(event: Event, told: Sequence[Callable[[Event], None]]) -> None:
 def _nothing_came(sources: Sequence[str], recording: Recording) -> str:
     last = {event.source: event.message for _, event in recording.events}
     why = "; ".join(f"{source}: {message}" for source, message in last.items())
-    return f"{', '.join(map(without_login, sources))}: expected frames, got none" + (f" ({why})" if why else "")
+    return f"{', '.join(map(told, sources))}: expected frames, got none" + (f" ({why})" if why else "")
