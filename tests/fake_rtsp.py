@@ -17,7 +17,7 @@ class Server:
     """Answers on 127.0.0.1, each client in a thread.
 
     `describe`, `setup`: statuses such as `404 Not Found`; None is silence. `codec`: of its video; None for no video.
-    `sends`: a packet of it, and no more.
+    `sends`: a packet of it, and no more. `location`: of what has moved, as a status such as `302 Found` says.
     `login`: `USER:PASSWORD`, asked for by digest with `algorithm`, and `qop`.
     """
 
@@ -28,11 +28,13 @@ class Server:
         setup: str | None = "200 OK",
         codec: str | None = "H264",
         sends: bool = False,
+        location: str = "",
         login: str = "",
         algorithm: str = "",
         qop: str = "",
     ) -> None:
         self.describe, self.setup, self.login, self.sends = describe, setup, login, sends
+        self._location = location
         self.questions: list[str] = []
         """Methods, as they came."""
         self._body = SDP.format(video=VIDEO.format(codec=codec) if codec else "")
@@ -81,6 +83,7 @@ class Server:
             return ""
         number = re.search(r"CSeq: (\d+)", head)
         lines = [f"RTSP/1.0 {status}", f"CSeq: {number[1] if number else 0}"]
+        lines += [f"Location: {self._location}"] if self._location and status.startswith("3") else []
         if self.login and method != "OPTIONS" and not self._is_right(head):
             return "\r\n".join(["RTSP/1.0 401 Unauthorized", lines[1], f"WWW-Authenticate: {self._challenge}", "", ""])
         if method == "DESCRIBE" and status.startswith("200"):

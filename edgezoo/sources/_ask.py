@@ -196,7 +196,7 @@ def _play_over_udp(dialog: Dialog, track: str, url: SplitResult) -> None:
             ears.settimeout(dialog.left_s())
             ears.recv(65536)
         except TimeoutError:
-            trouble = "got no picture over UDP within {:g} s; is a firewall between? try #transport=tcp"
+            trouble = "got no picture over UDP within {:.3g} s; is a firewall between? try #transport=tcp"
             raise SourceAbsent(trouble.format(dialog.timeout_s)) from None
 
 
