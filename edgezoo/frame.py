@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from datetime import datetime, timezone
 from typing import Any, Literal
 
 import numpy as np
@@ -59,8 +60,15 @@ class Event:
     """Of `ended`: it failed for good, and is not opened again."""
     at_ns: int = field(default_factory=time.monotonic_ns, kw_only=True)
 
+    @property
+    def at(self) -> datetime:
+        """The moment by the wall clock as it goes now, UTC."""
+        ago_s = (time.monotonic_ns() - self.at_ns) / 1e9
+        return datetime.fromtimestamp(time.time() - ago_s, timezone.utc)
+
     def to_dict(self) -> dict[str, Any]:
-        told = {"source": self.source, "event": self.kind, "message": self.message}
+        at = self.at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        told = {"time": at, "source": self.source, "event": self.kind, "message": self.message}
         return {**told, "error": True} if self.error else told
 
 

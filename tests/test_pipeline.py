@@ -319,6 +319,42 @@ def test_an_interrupt_while_its_threads_start_leaves_none(nth: int, monkeypatch:
     assert accounted(pipeline)
 
 
+def test_who_closes_it_and_who_iterates_both_return_when_it_has_ended() -> None:
+    pipeline, ends = Pipeline(Numbers(10_000, live=True, every_s=0.01), Echo(infer_s=0.5)), []
+
+    def close() -> None:
+        time.sleep(0.1)
+        pipeline.close()
+        ends.append(pipeline.profile.under_way)
+
+    closer = threading.Thread(target=close)
+    closer.start()
+    for _ in pipeline:
+        pass
+    ends.append(pipeline.profile.under_way)
+    assert not any(thread.name.startswith("edgezoo worker") for thread in threading.enumerate())
+    closer.join()
+    assert ends == [0, 0]
+
+
+def test_closing_that_was_interrupted_is_finished_by_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    pipeline = Pipeline(Numbers(10_000, live=True, every_s=0.01), Echo(infer_s=0.2))
+    frames = iter(pipeline)
+    next(frames)
+
+    def interrupted(thread: threading.Thread, timeout: float | None = None) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "join", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.close()
+    pipeline.close()
+    assert not any(thread.name.startswith("edgezoo") for thread in threading.enumerate())
+    assert pipeline.stuck == ()
+    assert accounted(pipeline)
+
+
 def test_a_pipeline_runs_once() -> None:
     pipeline = Pipeline(Numbers(2), Echo())
     list(pipeline)
@@ -558,16 +594,17 @@ def test_a_source_that_hangs_while_it_is_opened_is_given_up(world: World, monkey
     assert accounted(pipeline)
 
 
-def test_closing_hardly_waits_for_a_source_that_is_being_opened(world: World) -> None:
+@pytest.mark.parametrize("first", [[], [dies(3)]], ids=["for the first time", "again"])
+def test_closing_hardly_waits_for_a_source_that_is_being_opened(world: World, first: list[Any]) -> None:
     release = threading.Event()
 
     def hangs() -> Numbers:
         release.wait(20)
         return Numbers(5, live=True)
 
-    world.behaviours = {"rtsp://mute/": [hangs], "rtsp://good/": [lives(every_s=0.01)]}
+    world.behaviours = {"rtsp://mute/": [*first, hangs], "rtsp://good/": [lives(every_s=0.01)]}
     pipeline = Pipeline([*world.behaviours], Echo())
-    run_until(pipeline, lambda: True)
+    run_until(pipeline, lambda: world.opened["rtsp://mute/"] == len(first) + 1)
     began = time.monotonic()
     pipeline.close()
     assert time.monotonic() - began < 3
@@ -673,6 +710,25 @@ def test_frames_that_could_not_be_decoded_are_counted() -> None:
     assert accounted(pipeline)
 
 
+@pytest.mark.parametrize("fail_at", [-1, 4], ids=["none after it", "all"])
+def test_frames_that_could_not_be_decoded_before_a_source_failed_are_counted(fail_at: int) -> None:
+    class Damaged(Numbers):
+        damaged = 0
+
+        def __iter__(self) -> Iterator[Frame]:
+            try:
+                yield from super().__iter__()
+            finally:
+                self.damaged += 7
+            raise SourceError("gone")
+
+    pipeline = Pipeline([Damaged(4, fail_at=fail_at), Numbers(2, name="other")], Echo())
+    with pytest.raises(SourceError, match="gone"):
+        list(pipeline)
+    assert pipeline.profile.dropped["damaged"] == 7
+    assert accounted(pipeline)
+
+
 class Where(Echo):
     """Answers the whole picture that it sees as one box."""
 
@@ -736,6 +792,26 @@ def test_a_region_outside_of_the_picture_ends_its_source_with_an_error(world: Wo
     with pytest.raises(SourceRefused, match=r"clip: expected roi=100,0,10,10 to be inside the picture, which is 64x48"):
         list(pipeline)
     assert pipeline.profile.delivered == 3
+    assert pipeline.profile.sources["clip"].failed == 1
+    assert accounted(pipeline)
+
+
+def test_a_camera_that_is_too_small_for_its_region_for_a_while_comes_back(world: World) -> None:
+    def shrinks() -> Numbers:
+        class Shrinks(Pictures):
+            def __iter__(self) -> Iterator[Frame]:
+                for frame in super().__iter__():
+                    yield replace(frame, image=frame.image[:, : 16 if frame.index > 3 else 64])
+
+        return Shrinks(10**6, live=True, every_s=0.005)
+
+    world.behaviours = {"rtsp://a/": [shrinks]}
+    events: list[Event] = []
+    pipeline = Pipeline("rtsp://a/#roi=20,0,10,10", Where(), on_event=events.append)
+    run_until(pipeline, lambda: pipeline.profile.reconnects >= 2)
+    assert pipeline.profile.failed >= 2
+    assert any("to be inside the picture, which is 16x48" in event.message for event in events)
+    assert accounted(pipeline)
 
 
 def test_sources_take_turns_whatever_their_rates() -> None:

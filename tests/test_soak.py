@@ -159,6 +159,25 @@ def test_frames_that_vanish_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "frames unexplained" in out_of_bounds(found)
 
 
+def test_a_stream_without_a_frame_and_a_time_that_was_not_run_are_seen(monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(found: Soak, pipeline: Pipeline) -> None:
+        if found.seconds > 0.4:
+            raise KeyboardInterrupt
+
+    sources = [QUIET.format(9), QUIET.format(10) + "&stall=1&stall_s=3000"]
+    monkeypatch.setattr(module, "_SAMPLE_S", 0.1)
+    found = soak(Echo(), sources, seconds=60, bounds=Bounds(growth_mb=500, age_p99_ms=5000), progress=interrupted)
+    assert {"time", "streams without a frame"} <= set(out_of_bounds(found))
+    assert found.profile.delivered > 5
+    assert found.unexplained == 0
+
+
+@pytest.mark.parametrize("source", ["clip.mp4", "synthetic:#live=0"])
+def test_what_sets_its_own_pace_is_no_camera(source: str) -> None:
+    with pytest.raises(RequestError, match=r"expected live sources, got .*; try 'chaos:"):
+        soak(Echo(), [source], seconds=1)
+
+
 @pytest.mark.parametrize("seconds", [0, -1, float("nan"), 1e9])
 def test_times_that_are_none(seconds: float) -> None:
     with pytest.raises(RequestError, match="expected a time"):

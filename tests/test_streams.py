@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import random
+import re
+import time
 
 import pytest
 
@@ -49,11 +51,11 @@ class Clock:
             self.stream.came(self.now, size)
 
     def passes(self, seconds: float) -> str | None:
-        """What watching says meanwhile, looked at exactly when the stream asks for it."""
+        """What watching says meanwhile, looked at when the stream asks for it, but for rounding."""
         until = self.now + seconds
         while (due := self.stream.due_s()) is not None and due <= until:
-            self.now = due
-            if (why := self.stream.check(due)) is not None:
+            self.now = due + 1e-9
+            if (why := self.stream.check(self.now)) is not None:
                 return why
         self.now = until
         return None
@@ -262,7 +264,10 @@ def test_what_cannot_get_better_is_over(error: Exception) -> None:
     clock = Clock()
     assert clock.fails(error) is None
     assert (clock.told[-1], clock.events[-1].error) == ("ended", True)
-    assert clock.events[-1].to_dict() == {"source": "cam", "event": "ended", "message": str(error), "error": True}
+    told = clock.events[-1].to_dict()
+    assert abs(time.monotonic() - clock.events[-1].at_ns / 1e9 - (time.time() - clock.events[-1].at.timestamp())) < 1
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", told.pop("time"))
+    assert told == {"source": "cam", "event": "ended", "message": str(error), "error": True}
 
 
 def test_a_server_that_was_there_may_take_a_moment_to_find_its_path_again() -> None:
@@ -281,6 +286,41 @@ def test_a_server_that_was_there_may_take_a_moment_to_find_its_path_again() -> N
     clock.opens()
     clock.frames(30)
     assert clock.fails(SourceRefused("got '401 Unauthorized'")) is None, "asking again would lock us out"
+
+
+def test_a_moment_without_its_path_is_not_held_against_it_long_after() -> None:
+    clock = Clock()
+    clock.opens()
+    clock.frames(30)
+    clock.fails(SourceError("ended"))
+    for error in (
+        SourceRefused("404", may_pass=True),
+        *[SourceAbsent("off")] * 60,
+        SourceRefused("404", may_pass=True),
+    ):
+        clock.now += 1
+        assert clock.fails(error) is not None
+
+
+@pytest.mark.parametrize("fps", [None, 25.0])
+def test_a_slow_camera_is_learnt_to_be_slow_though_every_opening_gives_one_frame(fps: float | None) -> None:
+    clock = Clock()
+    for opening in range(4):  # noqa: B007
+        clock.opens(fps)
+        clock.stream.came(clock.now, SIZE)
+        if clock.passes(2.5) is None:
+            break
+        clock.fails(SourceError("no frame"))
+        clock.now += 0.5
+    assert opening == 1
+    clock.frames(10, gap_s=2.5)
+    assert clock.stream.reconnects == 1
+    clock.opens(fps)
+    clock.fails(SourceError("off for a while"))
+    clock.now += 3600
+    clock.opens(fps)
+    clock.frames(50)
+    assert clock.passes(60) is not None, "one that was away is not slow"
 
 
 def test_retries_are_counted_in_a_row() -> None:

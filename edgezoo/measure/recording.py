@@ -67,10 +67,6 @@ class Recording:
         self.ended_s = self.ended_s or self.now_s
         self.sample()
 
-    def seconds_of(self, time_ns: int) -> float:
-        """A moment by `time.perf_counter_ns()`, as a span has them."""
-        return (time_ns - self.began_ns) / 1e9
-
     def _of(self, source: str) -> Ages:
         if source not in self.ages:
             self.ages[source] = Ages()
@@ -78,7 +74,8 @@ class Recording:
 
     def sample(self) -> None:
         """Note how many frames were dropped by now."""
-        self.drops.append((self.now_s, dict(self.profile.dropped)))
+        if self.profile.dropped != self.drops[-1][1]:
+            self.drops.append((self.now_s, dict(self.profile.dropped)))
 
     def _keep(self, span: Span) -> None:
         with self._lock:

@@ -8,6 +8,7 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -19,7 +20,8 @@ from edgezoo.frame import Event, Frame
 from edgezoo.latency import Profile
 from edgezoo.pipeline import Pipeline
 from edgezoo.pipeline.streams import StreamState
-from edgezoo.sources.chaos import Faults, faults_of, forget
+from edgezoo.sources import is_live
+from edgezoo.sources.chaos import faults_of, forget, gives_since_s
 
 CHAOS = (
     "chaos:synthetic:#size=640x480&fps=15&seed={seed}&stall=0.002&stall_s=3&burst=0.01&burst_frames=8"
@@ -63,12 +65,13 @@ class Soak:
     """What was seen, and what of it is out of bounds."""
 
     bounds: Bounds
+    asked_s: float = 0.0
     seconds: float = 0.0
     samples: list[Sample] = field(default_factory=list)
     losses_s: dict[str, list[float]] = field(default_factory=dict)
     """How long each stream was lost, each time; by source."""
     backs_s: list[float] = field(default_factory=list)
-    """The same of all for each time that it died, without the time in which it gave nothing, where a camera tells."""
+    """The same of all, of a `chaos:` camera from when it gave frames again."""
     events: dict[str, int] = field(default_factory=dict)
     """How many of each kind."""
     profile: Profile = field(default_factory=Profile)
@@ -111,31 +114,24 @@ class Soak:
         bounds, age = self.bounds, self.profile.age.percentile(99)
         back_s = max(self.backs_s, default=0.0)
         gone = [state.source for state in self.states if state.error]
+        silent = [state.source for state in self.states if not state.delivered]
         return [
+            ("time", f"{self.seconds:.0f} s", f"{self.asked_s:.0f} s or more", self.seconds >= self.asked_s),
+            ("streams without a frame", ", ".join(silent) or "none", "none", not silent),
+            ("streams given up", ", ".join(gone) or "none", "none", not gone),
             ("frames unexplained", f"{self.unexplained}", "0", not self.unexplained),
             ("frames out of order", f"{self.out_of_order}", "0", not self.out_of_order),
-            (
-                "memory growth",
-                f"{self.growth_mb:.1f} MB",
-                f"{bounds.growth_mb:g} MB",
-                self.growth_mb <= bounds.growth_mb,
-            ),
-            ("frame age, p99", f"{age:.0f} ms", f"{bounds.age_p99_ms:g} ms", age <= bounds.age_p99_ms),
-            (
-                "a lost stream back",
-                f"{back_s:.1f} s",
-                f"{bounds.back_s:g} s",
-                back_s <= bounds.back_s,
-            ),
-            ("streams given up", ", ".join(gone) or "none", "none", not gone),
-            ("threads more", f"{self.more('threads'):g}", "0", self.more("threads") <= 0),
-            ("files more", f"{self.more('files'):g}", "0", self.more("files") <= 0),
+            _at_most("memory growth", self.growth_mb, bounds.growth_mb, "MB", digits=1),
+            _at_most("frame age, p99", age, bounds.age_p99_ms, "ms"),
+            _at_most("a lost stream back", back_s, bounds.back_s, "s", digits=1),
+            _at_most("threads more", self.more("threads"), 0),
+            _at_most("files more", self.more("files"), 0),
             ("threads left behind", ", ".join(self.stuck) or "none", "none", not self.stuck),
         ]
 
     @property
     def missed(self) -> list[str]:
-        return [f"{name}: expected at most {bound}, got {got}" for name, got, bound, held in self.checks() if not held]
+        return [f"{name}: expected {bound}, got {got}" for name, got, bound, held in self.checks() if not held]
 
     def to_dict(self) -> dict[str, Any]:
         first, last = (self.warm or self.samples or [Sample(0, 0, 0, 0)])[0], (self.samples or [Sample(0, 0, 0, 0)])[-1]
@@ -160,6 +156,10 @@ class Soak:
         }
 
 
+def _at_most(name: str, got: float, bound: float, unit: str = "", *, digits: int = 0) -> tuple[str, str, str, bool]:
+    return name, f"{got:.{digits}f} {unit}".rstrip(), f"at most {bound:g} {unit}".rstrip(), got <= bound
+
+
 def chaos_sources(count: int = CAMERAS) -> list[str]:
     """Cameras that misbehave, each in its own way."""
     return [CHAOS.format(seed=seed) for seed in range(1, count + 1)]
@@ -175,18 +175,23 @@ def soak(
     wait_ms: float | None = None,
     progress: Callable[[Soak, Pipeline], None] | None = None,
 ) -> Soak:
-    """Run a pipeline over the sources for so long. `progress` is told after every sample, in the caller's thread.
+    """Run a pipeline over the sources for so long, or until Ctrl-C. `progress` is told after every sample, in the
+    caller's thread.
 
-    Raises RequestError: no such time, or a system that does not tell what a process takes. SourceError: a single source
-    that cannot be opened.
+    Raises RequestError: no such time, a source that is not live, or a system that does not tell what a process takes.
+    SourceError: a single source that cannot be opened.
     """
     if not 0 < seconds <= _MOST_SAMPLES * _SAMPLE_S:
         raise RequestError(f"expected a time above 0 and up to {_MOST_SAMPLES * _SAMPLE_S / 3600:.0f} h")
     if not _STATM.exists():
         raise RequestError(f"expected a system that tells what a process takes, found no {_STATM}; try it on Linux")
     for source in sources:
+        if not is_live(source):
+            raise RequestError(
+                f"expected live sources, got {source!r}; try 'chaos:{source}', which plays it as a camera"
+            )
         forget(source)  # a camera of before would go on where it was
-    watch = _Watch(Soak(bounds=bounds or Bounds()))
+    watch = _Watch(Soak(bounds=bounds or Bounds(), asked_s=seconds))
     pipeline = Pipeline(
         [*sources],
         engine,
@@ -195,7 +200,7 @@ def soak(
         on_event=watch.heard,
         on_idle=lambda: watch.tick(pipeline, seconds, progress),
     )
-    with pipeline:
+    with pipeline, suppress(KeyboardInterrupt):  # after hours, what was found so far is worth telling
         watch.begin(pipeline, sources)
         for frame, _ in pipeline:
             watch.saw(frame)
@@ -209,8 +214,8 @@ class _Watch:
     def __init__(self, found: Soak) -> None:
         self._found = found
         self._began_s = self._sampled_s = time.monotonic()
-        self._lost: dict[str, tuple[float, Faults]] = {}
-        """Streams that are lost: since when, and what their cameras had done until then."""
+        self._lost: dict[str, float] = {}
+        """Streams that are lost, since when."""
         self._last: dict[str, int] = {}
         """Of each source: the index of its last frame."""
         self._addresses: dict[str, str] = {}
@@ -230,8 +235,8 @@ class _Watch:
         found = self._found
         found.events[event.kind] = found.events.get(event.kind, 0) + 1
         if event.kind == "lost":
-            self._lost.setdefault(event.source, (event.at_ns / 1e9, self._faults(event.source)))
-        elif event.source in self._lost:
+            self._lost.setdefault(event.source, event.at_ns / 1e9)
+        elif event.kind == "live" and event.source in self._lost:
             self._is_back(event.source, event.at_ns / 1e9)
 
     def tick(self, pipeline: Pipeline, seconds: float, progress: Callable[[Soak, Pipeline], None] | None) -> None:
@@ -255,23 +260,17 @@ class _Watch:
         found.unexplained = sum(abs(tally.under_way) for tally in tallies)
         for state in found.states:
             if state.source in self._addresses:  # the camera's own account has to agree
-                faults = self._faults(state.source)
+                faults = faults_of(self._addresses[state.source])
                 found.faults[state.source] = faults.to_dict()
                 found.unexplained += abs(faults.given - state.frames)
         return found
 
     def _is_back(self, source: str, now_s: float) -> None:
-        since_s, before = self._lost.pop(source)
-        now = self._faults(source)
-        made = now.made - before.made
-        nothing = now.unplugged + now.stalled - before.unplugged - before.stalled
-        lost_s = now_s - since_s
-        self._found.losses_s.setdefault(source, []).append(lost_s)
-        deaths = 1 + now.deaths - before.deaths  # it may die again before anybody has seen a frame
-        self._found.backs_s.append((lost_s * (1 - nothing / made) if made else lost_s) / deaths)
-
-    def _faults(self, source: str) -> Faults:
-        return faults_of(self._addresses[source]) if source in self._addresses else Faults()
+        lost_s = self._lost.pop(source)
+        self._found.losses_s.setdefault(source, []).append(now_s - lost_s)
+        gives_s = gives_since_s(self._addresses[source]) if source in self._addresses else lost_s
+        if gives_s <= now_s:  # else it has died once more
+            self._found.backs_s.append(now_s - max(lost_s, gives_s))
 
 
 def sample(at_s: float) -> Sample:

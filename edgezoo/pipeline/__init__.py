@@ -22,6 +22,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import TypeAlias
@@ -108,7 +109,8 @@ class Pipeline:
         self._threads: list[threading.Thread] = []
         self._handing: deque[str] = deque()
         """Sources of the frames that are the next ones for the caller."""
-        self._closing = threading.Lock()
+        self._closing = threading.RLock()  # a signal's handler may close what is being closed
+        self._ended = False
         for feed in feeds:
             self._captures.add(feed)
 
@@ -152,8 +154,8 @@ class Pipeline:
             all_ended = not self._jobs.closed
         finally:
             self.close()
-        if all_ended and self._captures.errors:
-            raise self._captures.errors[0]
+        if all_ended and self._captures.error is not None:
+            raise self._captures.error
 
     def _start(self) -> None:
         for name, target in self._workers.runs():
@@ -183,10 +185,12 @@ class Pipeline:
         self._handing.extend(waiting.slot.name for waiting in job.taken)
         try:
             for waiting, result in zip(job.taken, results, strict=True):
-                if not self._handing:
+                try:
+                    source = self._handing.popleft()
+                except IndexError:
                     return  # closed meanwhile
                 frame = waiting.frame
-                self.profile.count_delivered(frame.age_ms, source=self._handing.popleft())
+                self.profile.count_delivered(frame.age_ms, source=source)
                 began_ns = time.perf_counter_ns()
                 yield frame, result
                 self.profile.took("sink", began_ns, (frame,))
@@ -195,19 +199,26 @@ class Pipeline:
 
     def _drop_rest(self) -> None:
         """Of the batch that is being handed over, for a caller who wants no more."""
-        while self._handing:
-            self.profile.count_dropped("closed", source=self._handing.popleft())
+        with suppress(IndexError):  # whoever closes it may do so at the same time
+            while True:
+                self.profile.count_dropped("closed", source=self._handing.popleft())
 
     # -- the end
 
     def close(self) -> None:
-        """End every thread and source; what was on its way is counted as dropped. Safe to call again."""
-        with self._closing:
-            if self._jobs.closed:
-                return
-            self._jobs.close()
+        """End every thread and source; what was on its way is counted as dropped. It has ended when this returns.
+
+        Safe to call again, from any thread that is not the pipeline's own: also to finish what a signal interrupted.
+        """
+        self._jobs.close()
         self._inbox.close()
         self._captures.close()
+        with self._closing:
+            if not self._ended:
+                self._end()
+                self._ended = True
+
+    def _end(self) -> None:
         until_s = time.monotonic() + JOIN_S
         for thread in filter(threading.Thread.is_alive, self._threads):  # a signal may come before all were started
             thread.join(max(0.0, until_s - time.monotonic()))

@@ -51,8 +51,8 @@ class Captures:
         self._started = self._closed = False
         self._threads: list[tuple[threading.Thread, Reading]] = []
         self._watch: threading.Thread | None = None
-        self.errors: list[Exception] = []
-        """Why sources were given up, in that order."""
+        self.error: Exception | None = None
+        """Why the first one of those that were given up was."""
 
     # -- for the pipeline
 
@@ -181,7 +181,7 @@ class Captures:
         else:
             delay_s = kept.stream.failed(error, now_s)
             if delay_s is None:
-                self.errors.append(error)
+                self.error = self.error or error
         if delay_s is None:
             self._inbox.end(kept.slot)
         return delay_s

@@ -164,6 +164,12 @@ class Inbox:
         if slot.frames:
             self._profile.count_dropped("closed", len(slot.frames), source=slot.name)
             slot.frames.clear()
+            self._wait_anew()
+
+    def _wait_anew(self) -> None:
+        """With nothing left, the next batch has waited for nothing yet."""
+        if not any(slot.frames for slot in self._slots):
+            self._since = None
 
     def _all_ended(self) -> bool:
         return not self._endless and all(slot.ended for slot in self._slots)
@@ -203,5 +209,4 @@ class Inbox:
             if slot.live and slot.frames and slot.frames[0].frame.age_ms > self._max_age_ms:
                 slot.frames.clear()
                 self._profile.count_dropped("too_old", source=slot.name)
-        if not any(slot.frames for slot in self._slots):
-            self._since = None
+        self._wait_anew()

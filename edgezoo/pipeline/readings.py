@@ -8,7 +8,7 @@ import traceback
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
-from edgezoo.errors import SourceRefused
+from edgezoo.errors import SourceError, SourceRefused
 from edgezoo.frame import Frame
 from edgezoo.latency import Profile
 from edgezoo.pipeline.inbox import Box, Inbox, Slot
@@ -73,6 +73,8 @@ class Reader:
         finally:
             if source is not None:
                 source.close()
+            with self._changed:
+                reading.source = None
         return None
 
     def _take_frames(self, kept: Kept, reading: Reading, source: Source) -> None:
@@ -81,13 +83,16 @@ class Reader:
         try:
             while True:
                 began_ns = time.perf_counter_ns()
-                came = next(frames, None)
+                try:
+                    came = next(frames, None)
+                finally:
+                    if (bad := getattr(source, "damaged", 0)) != damaged:
+                        self._count_damaged(kept, bad - damaged)
+                        damaged = bad
+                box = None if came is None else self._box(kept, came)
                 frame = None if came is None else self._accept(kept, reading, came)
                 self._profile.took("capture", began_ns, () if frame is None else (frame,))
-                if (bad := getattr(source, "damaged", 0)) != damaged:
-                    self._count_damaged(kept, bad - damaged)
-                    damaged = bad
-                if frame is None or not self._inbox.put(kept.slot, frame, _box(kept.feed, frame)):
+                if frame is None or not self._inbox.put(kept.slot, frame, box):
                     return
         finally:
             if isinstance(frames, _Closes):
@@ -106,6 +111,21 @@ class Reader:
                 self._profile.count_reconnect(kept.stream.name)
             return kept.numbering(frame)
 
+    def _box(self, kept: Kept, frame: Frame) -> Box | None:
+        """The part of the picture that is wanted; None for all of it."""
+        region, size_wh = kept.feed.region, _size_wh(frame)
+        if region is None:
+            return None
+        try:
+            box = region.box(size_wh)
+        except SourceRefused as error:
+            self._profile.count_grabbed(kept.stream.name)
+            self._profile.count_failed(1, source=kept.stream.name)
+            if kept.stream.size_wh is None:
+                raise SourceRefused(f"{kept.feed.address}: {error}") from None
+            raise SourceError(f"{kept.feed.address}: {error}") from None  # it was inside before, and may be again
+        return None if box == (0, 0, *size_wh) else box
+
     def _count_damaged(self, kept: Kept, frames: int) -> None:
         for _ in range(frames):
             self._profile.count_grabbed(kept.stream.name)
@@ -121,15 +141,3 @@ class _Closes(Protocol):
 
 def _size_wh(frame: Frame) -> tuple[int, int]:
     return frame.image.shape[1], frame.image.shape[0]
-
-
-def _box(feed: Feed, frame: Frame) -> Box | None:
-    """The part of the picture that is wanted; None for all of it."""
-    if feed.region is None:
-        return None
-    size_wh = _size_wh(frame)
-    try:
-        box = feed.region.box(size_wh)
-    except SourceRefused as error:
-        raise SourceRefused(f"{feed.address}: {error}") from None
-    return None if box == (0, 0, *size_wh) else box

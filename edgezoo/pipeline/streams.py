@@ -94,13 +94,15 @@ class Stream:
         self._tell, self._live, self._reopens = tell, live, reopens
         self._retries, self._timeout_s, self._dice = retries, timeout_s, dice
         self._reading = self._flowing = self._was_live = False
-        self._limit_s = now_s  # for what is being opened
+        self._opened_s = self._limit_s = now_s  # of what is being opened: since when, and until when it may take
         self._last_s = now_s  # when the last frame came
         self._live_since_s = now_s  # of this opening
         self._interval_s = self._longest_s = 0.0
         self._tries = self._in_vain = 0
         self._longest_try_s = 0.0
         self._refused_s: float | None = None
+        self._doubted = False
+        """It was given up for its silence alone, and no opening has failed since."""
         self._turn("connecting", "being opened", now_s)
 
     @property
@@ -111,12 +113,12 @@ class Stream:
 
     def begins(self, now_s: float) -> None:
         """It is being opened, for the first time or again."""
-        self._reading, self._flowing = True, False
+        self._reading, self._flowing, self._opened_s = True, False, now_s
         self._limit_s = now_s + max(OPEN_S, 3 * (self._timeout_s or 0.0))
 
     def opened(self, now_s: float, fps: float | None) -> None:
         self._interval_s = 1 / fps if fps else 0.0
-        self._longest_s = 0.0
+        self._opened_s = now_s
         self._limit_s = now_s + (self._timeout_s or max(FIRST_S, INTERVALS * self._interval_s))
 
     def came(self, now_s: float, size_wh: tuple[int, int]) -> bool:
@@ -126,6 +128,9 @@ class Stream:
             self._learn(now_s - self._last_s)
         else:
             self._live_since_s = now_s
+            if self._doubted:  # it was only slow, and nothing is ever learned of one that is lost before its next frame
+                self._longest_s = min(now_s - self._last_s, LONGEST_S)
+        self._doubted = False
         if self.state != "live":
             silent_s = now_s - self._last_s
             how = f"{size_wh[0]}x{size_wh[1]}" + (f" at {1 / self._interval_s:.3g} fps" if self._interval_s else "")
@@ -149,6 +154,9 @@ class Stream:
         if self._flowing and now_s - self._live_since_s >= STEADY_S:
             self._tries = 0
         self._in_vain = 0 if self._flowing else self._in_vain + 1
+        self._doubted = self._doubted and self._flowing
+        if not isinstance(error, SourceRefused):
+            self._refused_s = None
         self._reading = self._flowing = False
         what = _plain(error, self._address)
         given_up = self._retries is not None and self._in_vain >= self._retries + (not self._was_live)
@@ -177,13 +185,14 @@ class Stream:
             return None
         if not self._flowing:
             return (
-                f"no frame since it was opened {silent_s:.0f} s ago"
+                f"no frame since it was opened {now_s - self._opened_s:.0f} s ago"
                 if self._reopens and now_s >= self._limit_s
                 else None
             )
         if self.state == "live" and silent_s >= self._stalled_s:
             self._turn("stalled", f"no frame for {silent_s:.1f} s", now_s)
-        return f"no frame for {silent_s:.1f} s" if self._reopens and silent_s >= self._lost_s else None
+        self._doubted = self._reopens and silent_s >= self._lost_s
+        return f"no frame for {silent_s:.1f} s" if self._doubted else None
 
     def due_s(self) -> float | None:
         """When `check` may have something to say; None: not before something else happens."""

@@ -71,6 +71,8 @@ class _Camera:
         self.fps = fps
         self.began_s: float | None = None
         """When frame 0 was taken."""
+        self.gives_s = 0.0
+        """Since when, or from when on, it gives frames, by what was drawn so far."""
         self.viewer: Chaos | None = None
         """Who is connected; whoever was before is not any more."""
         self.round = 0
@@ -87,6 +89,8 @@ class _Camera:
         faults.bursts += fate.begins == "burst"
         faults.deaths += fate.begins == "die"
         faults.resizes += fate.scale != self._last.scale
+        if fate.lost in ("stalled", "unplugged"):
+            self.gives_s = self.due_s(self.plan.until)
         self._last = fate
         return number, fate
 
@@ -247,6 +251,15 @@ def faults_of(text: str) -> Faults:
         return Faults()
     with camera.lock:
         return replace(camera.faults)
+
+
+def gives_since_s(text: str) -> float:
+    """Since when the camera at the address `text` gives frames, by `time.monotonic()`; after now if it gives none."""
+    camera = _cameras.get(_key_of(text))
+    if camera is None:
+        return 0.0
+    with camera.lock:
+        return camera.gives_s
 
 
 def forget(text: str) -> None:
