@@ -87,8 +87,8 @@ class Figures:
             self._source(event.source).turn(event)
             self._heard += 1
             ago_s = time.monotonic() - event.at_ns / 1e9
-            told = {**event.to_dict(), "number": self._heard, "at_s": round(time.time() - ago_s, 2)}
-            self._events.append(told)
+            told = {"number": self._heard, "at_s": round(time.time() - ago_s, 2), "source": event.source}
+            self._events.append({**told, "event": event.kind, "message": event.message, "error": event.error})
 
     def tick(self) -> None:
         now_s = time.monotonic()
