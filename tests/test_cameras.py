@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from itertools import islice
 
 import mjpeg_server
@@ -41,76 +42,76 @@ def ages_ms(frames: Iterator[Frame], count: int) -> list[float]:
 @pytest.mark.parametrize(("style", "bound_ms"), [("plain", 25), ("dashed", 25), ("quoted", 25), ("no length", 75)])
 def test_an_http_camera_is_read_fresh(style: mjpeg_server.Style, bound_ms: float) -> None:
     """Without a length FFmpeg knows the end of a picture from the next one: an interval of 33 ms late."""
-    with mjpeg_server.Server(fps=30, size="320x240", style=style) as server:
-        source = open_source(server.url)
+    camera = mjpeg_server.Server(fps=30, size="320x240", style=style)
+    with camera as server, closing(open_source(server.url)) as source:
         assert source.size_wh == (320, 240)
         ages = ages_ms(iter(source), 10)
-        source.close()
     assert sorted(ages)[2] < bound_ms
 
 
 def test_an_http_camera_asks_for_its_login() -> None:
     with mjpeg_server.Server(login="me:secret", answers_head=False) as server:
-        source = open_source(server.url_with_login)
-        assert next(iter(source)).source == server.url
-        source.close()
+        with closing(open_source(server.url_with_login)) as source:
+            assert next(iter(source)).source == server.url
         with pytest.raises(SourceError):
             open_source(server.url)
 
 
 @pytest.mark.parametrize("kind", SERVERS)
 def test_controls(kind: str) -> None:
-    with SERVERS[kind](fps=30, size="320x240") as server:
+    with SERVERS[kind](fps=50, size="320x240") as server, ExitStack() as stack:
+
+        def watch(options: str = "") -> Source:
+            return stack.enter_context(closing(open_source(f"{server.url}{options}")))
+
         port = server.port
-        frames = iter(open_source(f"{server.url}#timeout=0.6"))
+        frames = iter(watch("#timeout=0.6"))
         next(frames)
         server.pace(5)
         next(frames)
         assert seconds_of(frames, 3) > 0.3
-        server.pace(30)
+        server.pace(50)
         next(frames)
         assert seconds_of(frames, 5) < 0.8
         server.vanish()
         with pytest.raises(SourceError, match="404"):
-            open_source(server.url)
+            watch()
         next(frames)
         server.appear()
         check_it_ends(frames, server.stall)
         server.go_on()
         server.resize("640x480")
-        frames = iter(larger := open_source(server.url))
+        larger = watch()
         assert larger.size_wh == (640, 480)
+        frames = iter(larger)
         next(frames)
         check_it_ends(frames, server.kill)
         with pytest.raises(SourceError, match="does not answer"):
-            open_source(server.url)
+            watch()
         server.start()
         assert server.port == port
         server.freeze()
         with pytest.raises(SourceError):
-            open_source(f"{server.url}#timeout=0.3")
+            watch("#timeout=0.3")
         server.thaw()
-        again = open_source(server.url)
+        again = watch()
         assert again.size_wh == (640, 480)
         next(iter(again))
-        again.close()
 
 
 def test_an_rtsp_camera_asks_for_its_login_by_basic_authentication() -> None:
     with rtsp.Server(size="320x240", login="me:secret", auth="basic") as server:
-        source: Source = open_source(server.url_with_login)
-        assert next(iter(source)).source == server.url
-        source.close()
+        with closing(open_source(server.url_with_login)) as source:
+            assert next(iter(source)).source == server.url
         with pytest.raises(SourceError, match="401"):
             open_source(server.url)
 
 
 def test_an_rtsp_camera_plays_a_clip_over_and_over(test_data: object) -> None:
-    with rtsp.Server(clip=test_data / "media" / "one-by-one-person-detection.mp4") as server:  # type: ignore[operator]
-        source = open_source(server.url)
+    camera = rtsp.Server(clip=test_data / "media" / "one-by-one-person-detection.mp4")  # type: ignore[operator]
+    with camera as server, closing(open_source(server.url)) as source:
         assert source.size_wh == (768, 432)
         first = next(iter(source)).image
-        source.close()
     assert first.std() > 10
 
 

@@ -26,7 +26,7 @@ from edgezoo.sinks import open_sink
 pytest.importorskip("cv2")
 
 SERVERS: dict[str, Any] = {"rtsp": rtsp.Server, "mjpeg": mjpeg_server.Server}
-KILLS = int(os.environ.get("EDGEZOO_KILLS", "3"))
+KILLS = int(os.environ.get("EDGEZOO_KILLS", "2"))
 BACK_S = 2.0
 PATIENCE_S = 20.0
 
@@ -116,13 +116,13 @@ def test_a_camera_comes_back_after_each_kind_of_trouble(kind: str) -> None:
         show.run(
             (server.kill, "lost"),
             (restart_larger, "live"),
-            (server.freeze, "lost"),
-            (server.thaw, "live"),
             (server.stall, "stalled"),
             (server.go_on, "live"),
+            (server.freeze, "lost"),
+            (server.thaw, "live"),
             source=server.url,
         )
-    _, lost_s, back_s, frozen_s, thawed_s, stalled_s, gone_on_s = show.seconds
+    _, lost_s, back_s, stalled_s, gone_on_s, frozen_s, thawed_s = show.seconds
     assert lost_s < 1
     assert max(back_s, thawed_s, gone_on_s) <= BACK_S, show.events
     assert 1.5 < frozen_s < 5, "a stall is a loss after two seconds, though the library would read for five"
@@ -151,9 +151,12 @@ def test_a_server_that_forgot_its_path_for_a_moment(kind: str) -> None:
         show = Show(server.url)
 
         def restart_without() -> None:
+            if kind == "mjpeg":  # it keeps that over a restart, and is back before anything could be said to it
+                server.vanish()
             server.kill()
             server.start()
-            server.vanish()
+            if kind == "rtsp":
+                server.vanish()
 
         def come_back() -> None:
             wait_until(lambda: "404" in show.pipeline.states[0].reason)

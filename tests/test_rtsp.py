@@ -6,6 +6,8 @@ import signal
 import socket
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import closing
 from itertools import islice
 from typing import Any
 
@@ -14,59 +16,64 @@ import pytest
 from rtsp import rtsp_process, rtsp_server
 
 from edgezoo.errors import EdgezooError, RequestError, SourceAbsent, SourceError, SourceRefused
+from edgezoo.frame import Frame
 from edgezoo.sources import barcode, open_source
 
 pytest.importorskip("cv2")
 
 
-@pytest.mark.parametrize(("options", "bound_ms"), [("", 30), ("#relay=0", 80), ("#transport=udp", 80)])
-def test_frames_come_fresh(options: str, bound_ms: float) -> None:
-    """Through the relay a frame is younger than the 33 ms by which FFmpeg alone is late."""
+@pytest.fixture(scope="module")
+def live() -> Iterator[str]:
+    """The URL of a server that is left alone."""
     with rtsp_server(fps=30) as url:
-        source = open_source(url + options)
+        yield url
+
+
+@pytest.mark.parametrize(("options", "bound_ms"), [("", 30), ("#relay=0", 80), ("#transport=udp", 80)])
+def test_frames_come_fresh(options: str, bound_ms: float, live: str) -> None:
+    """Through the relay a frame is younger than the 33 ms by which FFmpeg alone is late."""
+    with closing(open_source(live + options)) as source:
         assert source.live
         assert source.size_wh == (640, 480)
         assert source.fps == pytest.approx(30, abs=0.2)
         ages_ms, indices, last_pts_s = [], [], -1.0
-        for frame in islice(source, 40):
-            code = barcode.read(frame.image)
-            assert code is not None
-            ages_ms.append((time.monotonic_ns() - code[1]) / 1e6)
+        for frame in islice(source, 24):
+            ages_ms.append(age_ms(frame))
             indices.append(frame.index)
-            assert frame.source == url
-            assert frame.grabbed_ns >= code[1]
+            assert frame.source == live
             assert frame.pts_s > last_pts_s
             last_pts_s = frame.pts_s
-        source.close()
     assert indices[0] > 5, "what came while it was opened is counted, not shown"
     assert ages_ms[0] < 200
-    assert sorted(ages_ms)[10] < bound_ms
+    assert sorted(ages_ms)[6] < bound_ms
     assert not relays()
 
 
-def test_a_slow_reader_sees_fresh_frames() -> None:
-    with rtsp_server(fps=30) as url:
-        source = open_source(url)
+def age_ms(frame: Frame) -> float:
+    """Now minus what is burnt into the pixels."""
+    code = barcode.read(frame.image)
+    assert code is not None
+    assert frame.grabbed_ns >= code[1]
+    return (time.monotonic_ns() - code[1]) / 1e6
+
+
+def test_a_slow_reader_sees_fresh_frames(live: str) -> None:
+    with closing(open_source(live)) as source:
         ages_ms, indices = [], []
-        for frame in islice(source, 10):
-            code = barcode.read(frame.image)
-            assert code is not None
-            ages_ms.append((time.monotonic_ns() - code[1]) / 1e6)
+        for frame in islice(source, 8):
+            ages_ms.append(age_ms(frame))
             indices.append(frame.index)
             time.sleep(0.12)
-        source.close()
-    assert sorted(ages_ms)[5] < 67
-    assert indices[-1] - indices[0] >= 3 * 9, "the gap in the index tells of skipped frames"
+    assert sorted(ages_ms)[4] < 67
+    assert indices[-1] - indices[0] >= 3 * 7, "the gap in the index tells of skipped frames"
 
 
 def test_login() -> None:
     with rtsp_server(login="me:secret") as url:
         with_login = url.replace("//", "//me:secret@")
         for relay in ("", "#relay=0"):
-            source = open_source(with_login + relay)
-            frame = next(iter(source))
-            source.close()
-            assert source.address == frame.source == url
+            with closing(open_source(with_login + relay)) as source:
+                assert source.address == next(iter(source)).source == url
         for wrong in (url, url.replace("//", "//me:wrong@"), url.replace("//", "//me:wrong@") + "#relay=0"):
             with pytest.raises(SourceError, match=r"401 Unauthorized.*login") as raised:
                 open_source(wrong)
@@ -111,8 +118,7 @@ def test_a_stream_that_ends_is_an_error() -> None:
     [
         ("rtsp://me:secret@127.0.0.1:{dead}/x", SourceError, r"rtsp://127.0.0.1:\d+/x: .*does not answer"),
         ("rtsp://me:secret@127.0.0.1:{dead}/x#relay=0", SourceError, "does not answer"),
-        ("rtsp://me:secret@127.0.0.1:{mute}/x#timeout=1", SourceError, "no picture within 1 s"),
-        ("rtsp://me:secret@127.0.0.1:{mute}/x#timeout=1&relay=0", SourceError, "no picture within 1 s"),
+        ("rtsp://me:secret@127.0.0.1:{mute}/x#timeout=0.3&relay=0", SourceError, "no picture within 0.3 s"),
         ("rtsp://me:secret@127.0.0.1:{mute}/x#timeout=0.3", SourceError, "no picture within 0.3 s"),
         ("rtsps://me:secret@127.0.0.1:{dead}/x", SourceError, "does not answer"),
         ("http://me:secret@127.0.0.1:{dead}/x", SourceError, "does not answer"),
@@ -186,35 +192,35 @@ def test_the_server_is_asked_with_the_login(algorithm: str, qop: str) -> None:
         assert set(fake.questions) == {"DESCRIBE"}, "nothing was opened"
 
 
-def test_one_that_says_yes_and_sends_nothing_is_found_out_without_opening_it() -> None:
+def test_one_that_says_yes_and_sends_nothing_is_found_out_without_opening_it(live: str) -> None:
     with fake_rtsp.Server() as fake:
         with pytest.raises(SourceAbsent, match=r"no picture within 0\.3 s"):
             open_source(f"{fake.url}#timeout=0.3")
         assert fake.questions == ["DESCRIBE", "SETUP", "PLAY"]
-        with rtsp_server(fps=30) as url:
-            source = open_source(url)
-            next(iter(source))
-            source.close()
+    with closing(open_source(live)) as source:
+        next(iter(source))
 
 
-def test_one_that_falls_silent_while_it_is_opened_does_not_take_all_the_time_that_it_could() -> None:
+def test_one_that_falls_silent_while_it_is_opened_does_not_take_all_the_time_that_it_could(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("edgezoo.sources.stream._SILENCE_S", 0.5)
     with fake_rtsp.Server(sends=True) as fake:
         began = time.monotonic()
-        with pytest.raises(SourceError, match="no picture within 2 s"):
+        with pytest.raises(SourceError, match=r"no picture within 0\.[5-9] s"):
             open_source(fake.url)
-        assert time.monotonic() - began < 4
+        assert time.monotonic() - began < 2.5
         assert fake.questions.count("PLAY") == 2
     assert not relays()
 
 
 def test_where_a_server_sends_us_on_to_is_followed() -> None:
     with rtsp_server(fps=30, size="320x240", login="me:secret") as url:
-        with fake_rtsp.Server(describe="301 Moved Permanently", location=url) as fake:
-            source = open_source(fake.url.replace("//", "//me:secret@"))
-            try:
-                assert next(iter(source)).source == fake.url
-            finally:
-                source.close()
+        with (
+            fake_rtsp.Server(describe="301 Moved Permanently", location=url) as fake,
+            closing(open_source(fake.url.replace("//", "//me:secret@"))) as source,
+        ):
+            assert next(iter(source)).source == fake.url
         elsewhere = url.replace("127.0.0.1", "localhost")
         moved = fake_rtsp.Server(describe="301 Moved Permanently", location=elsewhere)
         with moved as fake, pytest.raises(SourceRefused, match=r"401 .*sent us on to localhost:\d+\)"):
@@ -224,28 +230,23 @@ def test_where_a_server_sends_us_on_to_is_followed() -> None:
 SILENT = ["rtsp://127.0.0.1:{mute}/x", "http://127.0.0.1:{mute}/x", "tcp://127.0.0.1:{mute}", "udp://127.0.0.1:{mute}"]
 
 
-def test_silent_servers_do_not_hold_up_the_opening_of_others() -> None:
+def test_silent_servers_do_not_hold_up_the_opening_of_others(live: str) -> None:
     """OpenCV holds a lock of the process while it opens, FFmpeg's time-out long: a silent server never gets there."""
     ended: list[str] = []
 
     def wait_in_vain(address: str) -> None:
         with pytest.raises(SourceAbsent):
-            open_source(f"{address}timeout=3")
+            open_source(f"{address}timeout=2.5")
         ended.append(address)
 
-    with (
-        rtsp_server(fps=30, size="320x240") as url,
-        socket.create_server(("127.0.0.1", 0)) as mute,
-        fake_rtsp.Server() as fake,
-    ):
+    with socket.create_server(("127.0.0.1", 0)) as mute, fake_rtsp.Server() as fake:
         addresses = [f"{each.format(mute=mute.getsockname()[1])}#" for each in SILENT] + [f"{fake.url}#transport=udp&"]
         waiting = [threading.Thread(target=wait_in_vain, args=(address,)) for address in addresses]
         for thread in waiting:
             thread.start()
         time.sleep(0.1)
-        source = open_source(url)
-        next(iter(source))
-        source.close()
+        with closing(open_source(live)) as source:
+            next(iter(source))
         assert not ended, "the good one was open while the others were still waited for"
         for thread in waiting:
             thread.join()
@@ -254,15 +255,13 @@ def test_silent_servers_do_not_hold_up_the_opening_of_others() -> None:
     assert not relays()
 
 
-def test_options_of_the_user_are_respected(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_options_of_the_user_are_respected(monkeypatch: pytest.MonkeyPatch, live: str) -> None:
     monkeypatch.setenv("OPENCV_FFMPEG_CAPTURE_OPTIONS", "rtsp_transport;tcp")
     with pytest.raises(RequestError, match="got both"):
         open_source("rtsp://h/x#transport=tcp")
-    with rtsp_server() as url:
-        source = open_source(url)
+    with closing(open_source(live)) as source:
         assert not relays(), "how the user connects is not known, so nothing is put in between"
         next(iter(source))
-        source.close()
 
 
 def relays() -> list[str]:
