@@ -31,11 +31,12 @@ _INNER = re.compile(r"(?::|%3a)(?:/|%2f){2}", re.IGNORECASE)  # another URL
 
 # `user-pw='my pw'` of a GStreamer element, `password=…` of anything.
 _SECRET = re.compile(
-    r"([\w-]*(?:user|usr|pw|pass|secret|token|auth|key|login|cookie|header)[\w-]*\s*=\s*(?:\(\w+\)\s*)?)(?!SECRET\b)"
+    r"(?<![\w-])(?=[\w-]*?(?:user|usr|pw|pass|secret|token|auth|key|login|cookie|header))"
+    r"([\w-]+\s*=\s*(?:\(\w+\)\s*)?)(?!SECRET\b)"
     r"(?:\"(?:\\.|[^\"\\])*(?:\"|$)|'(?:\\.|[^'\\])*(?:'|$)|(?:\\.|[^\s&\\])+)",
     re.IGNORECASE,
 )
-_URL_IN_TEXT = re.compile(r"(?<![a-z0-9+.-])(?:[a-z][a-z0-9+.-]*:)+//", re.IGNORECASE)
+_URL_IN_TEXT = re.compile(r"(?<![a-z0-9+.-])[a-z0-9+.-]+://", re.IGNORECASE)
 _CLOSING = {"'": "'", '"': '"', "<": ">"}
 
 
@@ -49,10 +50,10 @@ def without_login(text: str) -> str:
     starts = [found.span() for found in _URL_IN_TEXT.finditer(text)]
     told = [_words_told(text[: starts[0][0]] if starts else text)]
     for (begin, behind), (end, _) in zip(starts, [*starts[1:], (len(text), 0)], strict=False):
-        closing = _CLOSING.get(text[begin - 1 : begin], r"\s")
-        found = re.compile(rf"[.,;:!?)]*(?:{closing}|$)").search(text, max(behind, text.rfind("@", behind, end)), end)
-        cut = found.start() if found is not None else end
-        told += [text[begin:behind], url_told(text[behind:cut]), _words_told(text[cut:end])]
+        closing = re.compile(_CLOSING.get(text[begin - 1 : begin], r"\s"))
+        found = closing.search(text, max(behind, text.rfind("@", behind, end)), end)
+        url = text[behind : found.start() if found is not None else end].rstrip(".,;:!?)")
+        told += [text[begin:behind], url_told(url), _words_told(text[behind + len(url) : end])]
     return "".join(told)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import random
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from test_pipeline import Echo, Numbers
 
 from edgezoo.address import Address, told, without_login
 from edgezoo.errors import EdgezooError, RequestError, SourceAbsent
+from edgezoo.logins import bare_told, url_told
 from edgezoo.measure.report import report_of
 from edgezoo.measure.stages import profile_stages
 from edgezoo.measure.trace import trace_of
@@ -143,10 +145,23 @@ def test_what_has_no_login_is_told_as_it_is(text: str) -> None:
         (r'gstreamer:x user-pw="a \" b" user-id=(string)me ! y', "gstreamer:x user-pw=*** user-id=(string)*** ! y"),
         (r"gstreamer:x user-pw=my\ pw ! y", "gstreamer:x user-pw=*** ! y"),
         ("gstreamer:x user-pw='my pw", "gstreamer:x user-pw=***"),
+        ("gstreamer:x a='pw=me' ! y", "gstreamer:x a='pw=*** ! y"),
     ],
 )  # fmt: skip
 def test_in_doubt_it_is_hidden(text: str, told: str) -> None:
     assert str(Address.parse(text)) == told
+
+
+@pytest.mark.parametrize(
+    "part", ["a:", "a-", "user-", "pw=", "@:", "://", "a://b@", 'pw="', "channel=1&", "/a;", "x://!"]
+)
+def test_a_long_text_takes_no_long_time(part: str) -> None:
+    """A server may say what it wants, and it is told in a message."""
+    text = part * (20000 // len(part))
+    began = time.thread_time()
+    for tell in (without_login, url_told, bare_told):
+        tell(text)
+    assert time.thread_time() - began < 2
 
 
 def test_an_example_in_a_message_stays() -> None:
