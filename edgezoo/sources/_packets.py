@@ -20,10 +20,12 @@ _NOTHING = b"\x80" + bytes(11)
 def wait_for_packet(url: SplitResult, *, timeout_s: float) -> None:
     """Until one comes to where a `udp://` address has us listen, in a group too. TimeoutError; OSError: we cannot."""
     query = parse_qs(url.query)
-    port = int(query.get("localport", [str(url.port)])[0])
+    asked = query.get("localport", [""])[0]
+    port = int(asked) if asked.isdecimal() and int(asked) < 65536 else url.port
     family, group = _family(url.hostname or "")
     with socket.socket(family, socket.SOCK_DGRAM) as ears:
-        ears.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if group:  # which others may listen to as well
+            ears.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         ears.bind((group or _ANYWHERE[family], port))
         if group and family == socket.AF_INET:
             near = socket.inet_aton(query.get("localaddr", ["0.0.0.0"])[0])
@@ -54,7 +56,7 @@ def ears_for(ours: str) -> Iterator[tuple[socket.socket, int]]:
 
 
 def knock(ears: socket.socket, host: str, port: int) -> None:
-    with suppress(OSError):  # what comes may come without
+    with suppress(OSError, OverflowError):  # what comes may come without
         ears.sendto(_NOTHING, (host, port))
 
 

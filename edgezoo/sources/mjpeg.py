@@ -109,9 +109,12 @@ class Mjpeg:
         expected = f"{self.address}: expected a video stream"
         if self.damaged and not self._jpegs:
             return SourceRefused(f"{expected}, got parts that are no JPEGs; is the path right?", may_pass=True)
-        what = f"{self.damaged} pictures of which none can be read" if self.damaged else "no picture"
-        why = f"within {self._timeout_s:g} s; is it sending?" if isinstance(error, TimeoutError) else f"({error})"
-        return SourceAbsent(f"{expected}, got {what} {why}")
+        when = f"within {self._timeout_s:g} s" if isinstance(error, TimeoutError) else f"({error})"
+        if self.damaged:
+            return SourceAbsent(
+                f"{expected}, got {self.damaged} pictures {when}, none of which can be read; is it well?"
+            )
+        return SourceAbsent(f"{expected}, got no picture {when}; is it sending?")
 
 
 class Parts:
