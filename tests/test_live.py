@@ -168,6 +168,29 @@ def _port() -> Any:
     return open_port("127.0.0.1", 0)
 
 
+def test_counts_outlive_a_failure(
+    bundle_of: Callable[..., Bundle], breaks: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "AGAIN_S", 0.05)
+    made: list[Follower] = []
+
+    def follower() -> Follower:
+        made.append(Follower([Line.parse("0.5,0,0.5,1,door")]))
+        return made[-1]
+
+    with watching(bundle_of, "squares", "colors", follower=follower) as service:
+        wait_for(lambda: is_live(service))
+        breaks.set()
+        wait_for(lambda: not is_live(service))
+        breaks.clear()
+        wait_for(lambda: is_live(service))
+        assert len(made) == 1
+        for model in ("colors", "squares"):
+            assert order(service.server.port, "/live/model", {"model": model})[0] == 200
+            wait_for(lambda model=model: service._live._begun == model)
+        wait_for(lambda: len(made) == 2)  # another model counts anew
+
+
 # -- a model that is chosen
 
 

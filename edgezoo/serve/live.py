@@ -40,7 +40,7 @@ class Live:
         retries: int | None = None,
         follower: Callable[[], Follower] | None = None,
     ) -> None:
-        """`follower` makes one for each pipeline; objects are followed where it is given.
+        """`follower` makes one for each model that is chosen; objects are followed where it is given.
 
         Raises RequestError, and SourceError for a clip that cannot be read.
         """
@@ -62,6 +62,8 @@ class Live:
         """The name of the source that a photo is of."""
         self._begun = ""
         """The model that the page has shown last."""
+        self._following: Follower | None = None
+        """Its follower, which goes on counting when the model is begun again."""
         self._has_shown = False
         self.trouble = ""
         """Why nothing is shown now, though there are sources."""
@@ -112,7 +114,8 @@ class Live:
                 if time.monotonic() - began_s > LONGEST_S:
                     wait_s = AGAIN_S
                 self._tell_failed(model, error, wait_s)
-                self._called.wait(wait_s)
+                if not self._closed.is_set():
+                    self._called.wait(wait_s)
                 wait_s = min(2 * wait_s, LONGEST_S)
 
     def _tell_failed(self, model: str, error: Exception, wait_s: float) -> None:
@@ -128,10 +131,13 @@ class Live:
         if model != self._begun:
             self._hub.begin()
             self._begun = model
+            self._following = (
+                self._follower() if self._follower is not None and _detects(self._engines[model]) else None
+            )
+        follower = self._following
         with self._engines[model].fork(threads=self._engines[model].runs.threads) as engine:
             self._engine = engine  # before the threshold is read: who changes it now tells the engine
             engine.ask = replace(engine.ask, score=self._floor(engine, self._hub.controls.threshold))
-            follower = self._follower() if self._follower is not None and _detects(engine) else None
             pipeline = Pipeline(
                 self._feeds(), engine, endless=True, on_event=self._hub.event,
                 on_idle=lambda: pipeline.close() if self._is_over(model) else None,

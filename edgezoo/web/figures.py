@@ -86,8 +86,7 @@ class Figures:
         with self._lock:
             self._source(event.source).turn(event)
             self._heard += 1
-            ago_s = time.monotonic() - event.at_ns / 1e9
-            told = {"number": self._heard, "at_s": round(time.time() - ago_s, 2), "source": event.source}
+            told = {"number": self._heard, "at_s": round(event.at.timestamp(), 2), "source": event.source}
             self._events.append({**told, "event": event.kind, "message": event.message, "error": event.error})
 
     def tick(self) -> None:
