@@ -134,12 +134,13 @@ def by_pillow(pixels: npt.NDArray[Any], name: str, **options: Any) -> bytes:
 
 def bodies(count: int, *, seed: int) -> Iterator[bytes]:
     dice = random.Random(seed)
-    seeds = [*good(), *others().values()]
+    seeds = [*good() * 3, *others().values()]
     for _ in range(count):
         if dice.random() < 0.1:
             yield dice.choice(seeds)[: dice.randint(0, 16)] + dice.randbytes(dice.randint(0, 3000))
         else:
-            yield damaged(dice.choice(seeds), dice)
+            made = damaged(dice.choice(seeds), dice)
+            yield with_right_sums(made) if dice.random() < 0.5 else made
 
 
 def with_right_sums(data: bytes) -> bytes:
