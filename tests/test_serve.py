@@ -123,6 +123,7 @@ def test_what_is_wanted_of_an_answer(port: int) -> None:
         ("iou=nan", 400, "expected iou within 0..1"),
         ("score=0.1&score=0.2", 400, "expected score once, got it 2 times"),
         ("classes=cat", 400, "no class is called 'cat'"),
+        (f"classes={'1' * 5000}", 400, "no class is called '1111"),
         ("classes=,", 400, "expected classes as names or numbers"),
         ("model=square", 404, "no model is called 'square'; did you mean 'squares'?"),
         ("model=%00%ff../../etc/passwd", 404, "no model is called"),

@@ -26,6 +26,7 @@ from edgezoo.web.answers import Json, Refusal
 
 PARAMETERS = ("model", "score", "iou", "classes")
 _BODIES = 8  # so many of the largest may be in memory at a time
+_LONGEST = 200  # letters of a class: Python makes no number of more than 4300 digits
 _PICTURES = 4  # so many of the largest may be in a body
 
 
@@ -99,7 +100,7 @@ class Predict:
         classes = query.get("classes")
         ids = None
         if classes is not None:
-            words = [word.strip() for word in classes.split(",") if word.strip()]
+            words = [word.strip()[:_LONGEST] for word in classes.split(",") if word.strip()]
             if not words:
                 raise RequestError("expected classes as names or numbers with commas between them, got none")
             ids = class_ids(batcher.engine.names, words)
