@@ -105,7 +105,7 @@ def test_a_server_that_is_killed_over_and_over_disturbs_nobody() -> None:
 
 @pytest.mark.parametrize("kind", SERVERS)
 def test_a_camera_comes_back_after_each_kind_of_trouble(kind: str) -> None:
-    with SERVERS[kind](fps=20, size="320x240") as server:
+    with SERVERS[kind](fps=30, size="320x240") as server:
         show = Show(server.url)
 
         def restart_larger() -> None:
@@ -134,7 +134,7 @@ def test_a_camera_comes_back_after_each_kind_of_trouble(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", SERVERS)
 def test_a_camera_that_changes_its_size_goes_on(kind: str) -> None:
-    with SERVERS[kind](fps=20, size="320x240") as server:
+    with SERVERS[kind](fps=30, size="320x240") as server:
         show = Show(server.url)
 
         def resize() -> None:
@@ -147,7 +147,7 @@ def test_a_camera_that_changes_its_size_goes_on(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", SERVERS)
 def test_a_server_that_forgot_its_path_for_a_moment(kind: str) -> None:
-    with SERVERS[kind](fps=20, size="320x240") as server:
+    with SERVERS[kind](fps=30, size="320x240") as server:
         show = Show(server.url)
 
         def restart_without() -> None:
@@ -177,7 +177,7 @@ def wait_until(there: Callable[[], bool]) -> None:
 
 
 def test_a_stalled_server_does_not_keep_others_from_coming_back() -> None:
-    with rtsp.Server(fps=15, size="320x240") as stalls, rtsp.Server(fps=15, size="320x240") as dies:
+    with rtsp.Server(fps=30, size="320x240") as stalls, rtsp.Server(fps=30, size="320x240") as dies:
         show = Show(stalls.url, dies.url)
 
         def make_trouble() -> None:
@@ -197,7 +197,7 @@ def test_a_stalled_server_does_not_keep_others_from_coming_back() -> None:
 def test_no_login_is_told_anywhere(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     told: list[str] = []
-    with rtsp.Server(fps=20, size="320x240", login="visitor:Pa55 -/w0rd%") as server:
+    with rtsp.Server(fps=30, size="320x240", login="visitor:Pa55 -/w0rd%") as server:
         sink = open_sink(str(tmp_path / "out.jsonl"))
         wrong = server.url_with_login.replace("-/w0rd", "-/wr0ng")
         events: list[Event] = []
