@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import mjpeg_server
 import pytest
 
 from edgezoo.bundle import Bundle
@@ -87,6 +89,31 @@ def test_where_nothing_can_be_opened_at_the_start_it_ends_at_once(sources: list[
     assert said.code == 2
     assert [line for line in said.lines if line.startswith("edgezoo:")] == [said.lines[-1]]
     assert any(said.lines[-1].startswith(f"edgezoo: {source}") for source in sources)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_cameras_that_are_not_there_yet_are_waited_for_where_one_says_so(count: int, run: Run) -> None:
+    servers = [mjpeg_server.Server(fps=30) for _ in range(count)]
+    urls = [server.url for server in servers]
+    for server in servers:
+        server.kill()
+    later = threading.Timer(0.7, servers[0].start)
+    later.start()
+    try:
+        said = run(*urls, "--sink", "null", "--frames", 3, "--retries", "forever")
+    finally:
+        later.join()
+        for server in servers:
+            server.kill()
+    assert said.code == 0, said.err
+    assert any(line.endswith("lost, and opened again when it is there") for line in said.lines)
+
+
+def test_cameras_that_never_come_are_given_up_after_so_many_tries(run: Run) -> None:
+    said = run("camera:997", "--sink", "null", "--retries", 2)
+    assert said.code == 2
+    assert said.lines[-1].startswith("edgezoo: camera:997: expected a camera")
+    assert "expected a whole number or forever, got 'often'" in run("camera:997", "--retries", "often").err
 
 
 def test_one_wrong_source_beside_a_good_one_is_told_and_waited_for(run: Run) -> None:

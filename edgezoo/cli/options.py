@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from typing import Any
 
 from edgezoo.address import parse_size
@@ -28,10 +29,19 @@ def add_batching(parser: argparse._ActionsContainer, *, batch: int = 1, wait_ms:
 def add_retries(parser: argparse._ActionsContainer) -> None:
     parser.add_argument(
         "--retries",
-        type=int,
+        type=_retries,
         metavar="N",
-        help="give a live source up after N tries in a row to open it again (default: never; 0: at once)",
+        help="give a live source up after N tries in a row to open it (0: at once; forever: never, also when it is not "
+        "there at the start; default: never, once it was there)",
     )
+
+
+def _retries(text: str) -> float:
+    if text == "forever":
+        return math.inf
+    if not text.isdecimal():
+        raise argparse.ArgumentTypeError(f"expected a whole number or forever, got {text!r}")
+    return int(text)
 
 
 def add_capture(parser: argparse._ActionsContainer) -> None:

@@ -80,7 +80,11 @@ def play(
     share_heaps()
     watch, follower = Watch(args), following.follower(args)
     with ExitStack() as stack:
-        feeds = _feeds(addresses) if opened is None else [replace(Feed.at(addresses[0]), opened=opened)]
+        feeds = (
+            _feeds(addresses, wait=args.retries is not None)
+            if opened is None
+            else [replace(Feed.at(addresses[0]), opened=opened)]
+        )
         for feed in feeds:
             if feed.opened is not None:
                 stack.callback(feed.opened.close)
@@ -219,13 +223,15 @@ def _paced(feed: Feed, stack: ExitStack) -> Feed:
     return replace(feed, live=True, text=None, opened=Paced(feed.opened))
 
 
-def _feeds(addresses: Sequence[str]) -> list[Feed]:
-    """A single source opened; several as they are, for the pipeline to open each in its own thread.
+def _feeds(addresses: Sequence[str], *, wait: bool) -> list[Feed]:
+    """A single source opened, unless it may be waited for; several as they are, for the pipeline to open each in its
+    own thread.
 
     Several photos, as a shell makes them of `*.jpg`, are one source.
     """
     if len(addresses) == 1:
-        return [Feed.at(addresses[0]).now()]
+        feed = Feed.at(addresses[0])
+        return [feed if wait and feed.live else feed.now()]
     if all(is_images(address) and os.path.isfile(address) for address in addresses):
         return [Feed.of(Images.of(addresses))]
     if len(set(addresses)) < len(addresses):

@@ -30,9 +30,7 @@ def arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--sink", action="append", default=[], metavar="SINK", dest="sinks", help="write results there meanwhile"
     )
-    group.add_argument(
-        "--retries", type=int, metavar="N", help="give a live source up after N tries in a row (default: never)"
-    )
+    options.add_retries(group)
     group.add_argument("--workers", type=int, metavar="N", help="N engines of one thread each")
     group.add_argument("--batch", type=int, metavar="N", help="frames in one inference, across sources (default: 1)")
     group.add_argument("--wait-ms", type=float, metavar="MS", help="how long a batch waits to be full")

@@ -91,11 +91,13 @@ class Watch:
         self._live.update(Text(line, overflow="ellipsis", no_wrap=True), refresh=True)
 
     def heard(self, event: Event) -> None:
-        """A line for what a person should know. SourceError where no source gave anything, and none can be opened."""
+        """A line for what a person should know. SourceError where no source gave anything, none can be opened, and no
+        `--retries` say to wait.
+        """
         states = () if self._pipeline is None else self._pipeline.states
         told = show.plain(f"{event.source}: {event.message}")
         if event.kind == "lost":
-            if states and all(map(_never_came, states)):
+            if self._args.retries is None and states and all(map(_never_came, states)):
                 raise SourceError(f"{event.source}: {event.message}")
             if event.source not in self._missed:
                 show.err.print(f"[yellow]{told}; lost, and opened again when it is there", soft_wrap=True)

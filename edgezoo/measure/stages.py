@@ -92,7 +92,7 @@ def profile_stages(
     wait_ms: float | None = None,
     workers: int | None = None,
     max_age_ms: float | None = None,
-    retries: int | None = None,
+    retries: float | None = None,
     sinks: Sequence[Sink] = (),
     spans: bool = False,
     progress: Progress | None = None,

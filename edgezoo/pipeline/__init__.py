@@ -60,10 +60,11 @@ class Pipeline:
     `max_age_ms`: a live frame older than that is dropped before it costs inference.
 
     A live source that was given as an address is opened again when it fails or stalls: for ever, or until `retries`
-    tries in a row were in vain. What cannot get better, such as a wrong password, is given up at once. A source that
-    fails neither stops nor delays the others: `on_event` hears of it at once, in the caller's thread, and when all the
-    others have ended its error is raised. Errors of any other stage are raised where they happened in the order of
-    frames. `profile` accounts for every frame, `states` tells of every stream as it is now.
+    tries in a row were in vain. With a number of `retries`, which may be infinite, even a single one need not be there
+    at the start: a device may boot before its camera. What cannot get better, such as a wrong password, is given up at
+    once. A source that fails neither stops nor delays the others: `on_event` hears of it at once, in the caller's
+    thread, and when all the others have ended its error is raised. Errors of any other stage are raised where they
+    happened in the order of frames. `profile` accounts for every frame, `states` tells of every stream as it is now.
 
     `endless`: iteration goes on when all sources have ended, for others may be added. `on_idle` is called in the
     caller's thread every 0.1 s while no frame comes; it may close the pipeline.
@@ -78,17 +79,19 @@ class Pipeline:
         wait_ms: float | None = None,
         workers: int | None = None,
         max_age_ms: float | None = None,
-        retries: int | None = None,
+        retries: float | None = None,
         endless: bool = False,
         on_event: Callable[[Event], None] | None = None,
         on_idle: Callable[[], None] | None = None,
     ) -> None:
-        """Raises SourceError for a single source that cannot be opened, RequestError for numbers out of range."""
+        """Raises RequestError for numbers out of range, and SourceError for a single source that cannot be opened now,
+        where no `retries` are given.
+        """
         _check(engine, batch=batch, workers=workers, wait_ms=wait_ms, max_age_ms=max_age_ms, retries=retries)
         feeds = _feeds(sources)
         if not feeds and not endless:
             raise RequestError("expected at least one source")
-        if len(feeds) == 1 and not endless:
+        if len(feeds) == 1 and not endless and not (feeds[0].live and retries is not None):
             feeds = [feeds[0].now()]
         self.profile = Profile()
         self.stuck: tuple[str, ...] = ()
@@ -256,13 +259,13 @@ def _check(
     workers: int | None,
     wait_ms: float | None,
     max_age_ms: float | None,
-    retries: int | None,
+    retries: float | None,
 ) -> None:
     """RequestError for numbers out of range."""
     for name, number, least, most in (("batch", batch, 1, 1024), ("workers", workers, 1, 64)):
         if number is not None and not least <= number <= most:
             raise RequestError(f"expected {name} of {least} to {most}, got {number}")
-    if retries is not None and retries < 0:
+    if retries is not None and not retries >= 0:
         raise RequestError(f"expected retries of 0 or more, or None for ever, got {retries}")
     for name, value in (("wait_ms", wait_ms), ("max_age_ms", max_age_ms)):
         if value is not None and not 0 <= value <= LONGEST_MS:

@@ -41,7 +41,7 @@ class Captures:
         *,
         tell: Callable[[Event], None],
         fail: Callable[[BaseException], None],
-        retries: int | None,
+        retries: float | None,
     ) -> None:
         """`tell` hears of every event, and `fail` of what should not happen, in any thread."""
         self._inbox, self._profile, self._tell, self._fail, self._retries = inbox, profile, tell, fail, retries

@@ -80,7 +80,7 @@ class Stream:
         tell: Callable[[Event], None],
         live: bool,
         reopens: bool,
-        retries: int | None,
+        retries: float | None,
         timeout_s: float | None,
         dice: random.Random,
         now_s: float,
@@ -98,6 +98,8 @@ class Stream:
         self._last_s = now_s  # when the last frame came
         self._live_since_s = now_s  # of this opening
         self._interval_s = self._longest_s = 0.0
+        self._patience_s = 0.0
+        """Such a gap of before this opening; forgotten as frames come."""
         self._tries = self._in_vain = 0
         self._longest_try_s = 0.0
         self._refused_s: float | None = None
@@ -118,6 +120,7 @@ class Stream:
 
     def opened(self, now_s: float, fps: float | None) -> None:
         self._interval_s = 1 / fps if fps else 0.0
+        self._longest_s = 0.0
         self._opened_s = now_s
         self._limit_s = now_s + (self._timeout_s or max(FIRST_S, INTERVALS * self._interval_s))
 
@@ -129,7 +132,7 @@ class Stream:
         else:
             self._live_since_s = now_s
             if self._doubted:  # it was only slow, and nothing is ever learned of one that is lost before its next frame
-                self._longest_s = min(now_s - self._last_s, LONGEST_S)
+                self._patience_s = min(now_s - self._last_s, LONGEST_S)
         self._doubted = False
         if self.state != "live":
             silent_s = now_s - self._last_s
@@ -161,7 +164,7 @@ class Stream:
         what = _plain(error, self._address)
         given_up = self._retries is not None and self._in_vain >= self._retries + (not self._was_live)
         if not self._reopens or not isinstance(error, OSError) or given_up or self._is_final(error, now_s):
-            tried = f"; given up after {self._retries} tries" if given_up and self._retries and self._reopens else ""
+            tried = f"; given up after {self._retries:g} tries" if given_up and self._retries and self._reopens else ""
             self._turn("ended", what + tried, now_s, error=True)
             return None
         self._turn("lost", what, now_s)
@@ -215,7 +218,7 @@ class Stream:
     def _stalled_s(self) -> float:
         if self._timeout_s is not None:
             return self._timeout_s / 2
-        return max(STALLED_S, INTERVALS * self._interval_s, 2 * self._longest_s)
+        return max(STALLED_S, INTERVALS * self._interval_s, 2 * self._longest_s, 2 * self._patience_s)
 
     @property
     def _lost_s(self) -> float:
@@ -226,6 +229,7 @@ class Stream:
         if self.state == "live":
             self._interval_s += ((gap_s - self._interval_s) / 16) if self._interval_s else gap_s
         self._longest_s = max(min(gap_s, LONGEST_S), 0.98 * self._longest_s)
+        self._patience_s *= 0.9
 
     def _pause_s(self, longest_s: float) -> float:
         """Before the next try: none before the first, then ever longer, as long as tries fail in the same way."""

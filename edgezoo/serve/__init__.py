@@ -55,7 +55,7 @@ class Service:
         batch: int = 4,
         wait_ms: float = 0.0,
         queue: int = 64,
-        retries: int | None = None,
+        retries: float | None = None,
         patience: Patience | None = None,
     ) -> None:
         """`engines` by name, the first is asked where a request names none; they stay their owner's. `listening`: what

@@ -37,7 +37,7 @@ class Live:
         *,
         batch: int = 1,
         wait_ms: float | None = None,
-        retries: int | None = None,
+        retries: float | None = None,
         follower: Callable[[], Follower] | None = None,
     ) -> None:
         """`follower` makes one for each model that is chosen; objects are followed where it is given.
