@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import socket
 from collections.abc import Callable, Iterator
@@ -77,6 +78,12 @@ def _folder(variable: str, what: str) -> Path:
     folder = Path(value).resolve()
     assert folder.is_dir(), f"{variable}: {folder} is no folder"
     return folder
+
+
+@pytest.fixture(scope="session")
+def official(mirror: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Bundle]:
+    """`official("yolox_nano" or "mobilenet_v2")`: its makers' weights, by their own graph where there is one."""
+    return functools.cache(lambda name: convert(name, tmp_path_factory.mktemp(name) / "bundle", prefer_onnx=True))
 
 
 @pytest.fixture(scope="session")

@@ -471,5 +471,7 @@ def test_a_frame() -> None:
 
 def test_an_event() -> None:
     event = Event("camera:0", "lost", "unplugged")
-    assert event.to_dict() == {"source": "camera:0", "event": "lost", "message": "unplugged"}
+    told = event.to_dict()
+    assert told.pop("time").endswith("Z")
+    assert told == {"source": "camera:0", "event": "lost", "message": "unplugged"}
     assert event.at_ns > 0

@@ -12,7 +12,6 @@ import pytest
 from graphs import COLORS, scene
 
 from edgezoo.bundle import Bundle
-from edgezoo.convert import convert
 from edgezoo.engine import Engine
 from edgezoo.errors import DataError, RequestError
 from edgezoo.measure.evaluate import evaluate
@@ -278,17 +277,17 @@ def test_folders_that_are_refused(classifier: Engine, tmp_path: Path) -> None:
         evaluate(classifier, tmp_path)
 
 
-def test_the_official_detector_keeps_its_promise(test_data: Path, mirror: Path, tmp_path: Path) -> None:
-    with Engine(convert("yolox_nano", tmp_path / "bundle", prefer_onnx=True)) as engine:
+def test_the_official_detector_keeps_its_promise(test_data: Path, official: Callable[[str], Bundle]) -> None:
+    with Engine(official("yolox_nano")) as engine:
         found = evaluate(engine, test_data / "data" / "coco-val-128")
     assert found.images == 128
     assert found.metrics["map"] >= 0.335  # type: ignore[operator]
     assert found.metrics["map50"] >= 0.495  # type: ignore[operator]
 
 
-def test_the_official_classifier_keeps_its_promise(test_data: Path, mirror: Path, tmp_path: Path) -> None:
+def test_the_official_classifier_keeps_its_promise(test_data: Path, official: Callable[[str], Bundle]) -> None:
     pytest.importorskip("torch", reason="the official weights are a checkpoint of torch")
-    with Engine(convert("mobilenet_v2", tmp_path / "bundle")) as engine:
+    with Engine(official("mobilenet_v2")) as engine:
         found = evaluate(engine, test_data / "data" / "imagenet-sample-250")
     assert found.images == 250
     assert found.metrics["top1"] >= 0.82  # type: ignore[operator]

@@ -19,7 +19,6 @@ from edgezoo import imagesets
 from edgezoo.backends import open_backend
 from edgezoo.bundle import Artifact, Bundle, Manifest
 from edgezoo.cli import proof
-from edgezoo.convert import convert
 from edgezoo.engine import DOOR, Engine
 from edgezoo.errors import ConvertError, DataError, RequestError
 from edgezoo.measure import coco, gate
@@ -604,8 +603,8 @@ def test_what_is_no_judgement_is_shown_all_the_same(strange: dict[str, Any]) -> 
 # A real network.
 
 
-def test_a_real_detector_with_weights_a_little_off(test_data: Path, mirror: Path, tmp_path: Path) -> None:
-    bundle = convert("yolox_nano", tmp_path / "bundle", prefer_onnx=True)
+def test_a_real_detector_with_weights_a_little_off(test_data: Path, official: Callable[[str], Bundle]) -> None:
+    bundle = official("yolox_nano")
     model = onnx.load_from_string(bundle.read_graph(bundle.artifact()))
     rng = np.random.default_rng(0)
     for tensor in model.graph.initializer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -394,9 +395,9 @@ def test_the_built_in_model(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(("name", "bounds"), [("yolox_nano", {"scores": 0.03}), ("mobilenet_v2", {"scores": 0.03})])
 @pytest.mark.filterwarnings("ignore")
 def test_official_weights(
-    name: str, bounds: dict[str, float], mirror: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, bounds: dict[str, float], official: Callable[[str], Bundle], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    worst = differences(convert(name, tmp_path / name), seeded_scenes(), monkeypatch)
+    worst = differences(official(name), seeded_scenes(), monkeypatch)
     assert all(worst[key] < bound for key, bound in bounds.items()), worst
 
 

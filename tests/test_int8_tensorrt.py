@@ -15,7 +15,7 @@ from smallnets import NETS, SIDE, Case, Small, answers, case, decibels, measured
 
 from edgezoo import graphs
 from edgezoo.bundle import Bundle
-from edgezoo.convert import convert, seeded_scenes
+from edgezoo.convert import seeded_scenes
 from edgezoo.errors import ConvertError, UnknownName
 from edgezoo.reduce.int8 import tensorrt
 from edgezoo.reduce.int8.calibrate import calibrate
@@ -319,6 +319,6 @@ def test_the_built_in_model() -> None:
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize(("name", "wide"), [("yolox_nano", 106), ("mobilenet_v2", 51)])
-def test_official_weights(name: str, wide: int, mirror: Path, tmp_path: Path) -> None:
+def test_official_weights(name: str, wide: int, official: Callable[[str], Bundle]) -> None:
     """YOLOX by its makers' own graph, of an old opset; drawn scenes are nothing to these, so that answers are noise."""
-    check(convert(name, tmp_path / name, prefer_onnx=True), wide=wide)
+    check(official(name), wide=wide)

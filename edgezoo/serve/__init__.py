@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from queue import SimpleQueue
 from types import TracebackType
 from typing import Any
@@ -64,7 +65,6 @@ class Service:
         listening = listening or open_port(LOCAL, 8080)
         host = str(listening.getsockname()[0])
         check_token(host, token, cure=CURE)
-        self._limits = limits or Limits()
         self._engines, self._token = engines, token
         self.hub = Hub()
         live = Live(
@@ -78,6 +78,8 @@ class Service:
             for name, engine in engines.items()
         }
         registry.register(Queues(self._batchers))
+        limits = limits or Limits()
+        self._limits = replace(limits, images=min(limits.images, queue))
         self._live, self._ready = live, False
         self._watching = threading.Thread(target=self._watch, name="edgezoo live", daemon=True)
         self._over: SimpleQueue[BaseException | None] = SimpleQueue()

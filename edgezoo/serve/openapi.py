@@ -65,7 +65,11 @@ _MODELS: _Doc = {
     "required": ["models"],
     "properties": {"models": {"type": "array", "items": {"$ref": "#/components/schemas/Model"}}},
 }
-_STATUS: _Doc = {"type": "object", "required": ["status"], "properties": {"status": _TEXT}}
+_STATUS: _Doc = {
+    "type": "object",
+    "required": ["status"],
+    "properties": {"status": _TEXT, "live": {**_TEXT, "description": "Why no pictures are shown, where none are."}},
+}
 _REFUSALS = {
     400: "The request or an image in it is wrong; the line says how.",
     404: "No such model.",

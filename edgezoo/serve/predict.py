@@ -75,7 +75,7 @@ class Predict:
         content_type = request.headers.get("content-type", "")
         async with self._body(request, began_s) as body:
             if is_multipart(content_type):
-                files = parts(content_type, body, most=min(self._limits.images, batcher.queue))
+                files = parts(content_type, body, most=self._limits.images)
             else:
                 files = [Part("", True, memoryview(body))]
             self._check(files)
