@@ -96,7 +96,7 @@ def run(capsys: pytest.CaptureFixture[str]) -> Run:
 # It learns.
 
 
-@pytest.mark.parametrize(("task", "epochs", "lr"), [("detect", 260, 4e-3), ("classify", 80, 2e-3)])
+@pytest.mark.parametrize(("task", "epochs", "lr"), [("detect", 180, 1e-2), ("classify", 60, 3e-3)])
 def test_eight_images_are_learnt_by_heart(place: Path, tmp_path: Path, task: str, epochs: int, lr: float) -> None:
     """To near-zero loss, and to right answers."""
     from edgezoo.train.data import read
@@ -315,7 +315,7 @@ finetune(request, Telling())
 """
 
 
-@pytest.mark.parametrize(("task", "epoch"), [("detect", 1), ("classify", 1), ("classify", 0)])
+@pytest.mark.parametrize(("task", "epoch"), [("detect", 1), ("classify", 0)])
 def test_a_killed_training_goes_on_to_the_same_end(place: Path, tmp_path: Path, task: str, epoch: int) -> None:
     plan = dataclasses.replace(SCRATCH, augment=Augment(mosaic=0.5 if task == "detect" else 0.0))
     (place / "plan.toml").write_text(to_toml(plan))

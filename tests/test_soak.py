@@ -91,7 +91,7 @@ def test_wild_cameras_under_a_good_pipeline() -> None:
     found = soak(
         Echo(),
         [WILD.format(seed) for seed in (1, 2)],
-        seconds=3,
+        seconds=2,
         bounds=Bounds(growth_mb=500, age_p99_ms=5000, back_s=10),
         progress=progress,
     )
@@ -134,7 +134,7 @@ def test_old_frames_and_a_stream_that_comes_back_late_are_seen(monkeypatch: pyte
     monkeypatch.setattr("edgezoo.pipeline.streams.LONGEST_ASK_S", 60.0)
     dies = QUIET.format(4) + "&die=0.1&die_s=0.2"
     found = soak(
-        Echo(infer_s=0.2), [QUIET.format(5), dies], seconds=3, bounds=Bounds(growth_mb=500, age_p99_ms=100, back_s=0.5)
+        Echo(infer_s=0.2), [QUIET.format(5), dies], seconds=2, bounds=Bounds(growth_mb=500, age_p99_ms=100, back_s=0.5)
     )
     assert {"frame age, p99", "a lost stream back"} <= set(out_of_bounds(found))
     assert max(found.backs_s) > 1
@@ -143,7 +143,7 @@ def test_old_frames_and_a_stream_that_comes_back_late_are_seen(monkeypatch: pyte
 @pytest.mark.usefixtures("often")
 def test_the_time_in_which_a_camera_gives_nothing_is_not_held_against_the_pipeline() -> None:
     dies = QUIET.format(4) + "&die=0.1&die_s=1.2"
-    found = soak(Echo(), [dies], seconds=3, bounds=Bounds(growth_mb=500, age_p99_ms=5000))
+    found = soak(Echo(), [dies], seconds=2, bounds=Bounds(growth_mb=500, age_p99_ms=5000))
     losses = found.losses_s["chaos:synthetic:"]
     assert max(losses) > 1.2
     assert max(found.backs_s) < max(losses) - 0.5

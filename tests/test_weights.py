@@ -363,6 +363,7 @@ def test_a_url_mirror_without_the_file(url_mirror: Server) -> None:
 
 @pytest.mark.parametrize("place", ["mirror", "404"])
 def test_a_url_mirror_that_fails_is_told(server: Server, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    monkeypatch.setattr("edgezoo.weights.PAUSE_S", 0.0)
     monkeypatch.setenv("EDGEZOO_MIRROR", f"{server.base}/{place}")
     server.files[f"/{place}/net.pth"] = 500
     with pytest.raises(WeightsError, match="answered 500"):
