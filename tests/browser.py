@@ -141,8 +141,13 @@ class Page:
         self.until("document.readyState === 'complete' && location.href !== 'about:blank'")
 
     def ask(self, script: str) -> Any:
-        """The value of a JavaScript expression; a promise's once it is kept."""
-        told = self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
+        """The value of a JavaScript expression; a promise's once it is kept; None where the page is just being left."""
+        try:
+            told = self.call("Runtime.evaluate", expression=script, returnByValue=True, awaitPromise=True)
+        except AssertionError as error:
+            if "navigated or closed" in str(error):
+                return None
+            raise
         assert "exceptionDetails" not in told, f"{script}: {told['exceptionDetails']}"
         return told["result"].get("value")
 

@@ -28,7 +28,7 @@ from edgezoo.sources.images import find_images, read_image
 cv2 = pytest.importorskip("cv2", reason="images are resized with OpenCV")
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, RGB, 0..1
-LETTERBOX = Preprocess(size_wh=(416, 416), fit="letterbox")  # YOLOX's
+LETTERBOX = Preprocess(size_wh=(256, 256), fit="letterbox")  # YOLOX's
 CROP = Preprocess(
     size_wh=(224, 224),
     fit="crop",
@@ -47,10 +47,10 @@ Maker = Callable[[Image], Tensor]
 
 def yolox(image: Image, *, flag: int = cv2.INTER_LINEAR, pad: int = 114, center: bool = False) -> Tensor:
     height, width = image.shape[:2]
-    ratio = min(416 / height, 416 / width)
+    ratio = min(256 / height, 256 / width)
     resized = cv2.resize(image, (int(width * ratio), int(height * ratio)), interpolation=flag)
-    canvas = np.ones((416, 416, 3), np.uint8) * np.uint8(pad)
-    top, left = ((416 - resized.shape[0]) // 2, (416 - resized.shape[1]) // 2) if center else (0, 0)
+    canvas = np.ones((256, 256, 3), np.uint8) * np.uint8(pad)
+    top, left = ((256 - resized.shape[0]) // 2, (256 - resized.shape[1]) // 2) if center else (0, 0)
     canvas[top : top + resized.shape[0], left : left + resized.shape[1]] = resized
     return canvas.transpose(2, 0, 1).astype(np.float32)
 
@@ -74,7 +74,7 @@ def normalised(pixels: Tensor, *, mean: Any = MEAN, std: Any = STD, full: float 
 LETTERBOXED: dict[str, Maker] = {
     "": yolox,
     "color": lambda image: yolox(image[..., ::-1]),
-    "fit": lambda image: cv2.resize(image, (416, 416)).transpose(2, 0, 1).astype(np.float32),
+    "fit": lambda image: cv2.resize(image, (256, 256)).transpose(2, 0, 1).astype(np.float32),
     "align": lambda image: yolox(image, center=True),
     "pad": lambda image: yolox(image, pad=0),
     "scale": lambda image: yolox(image) / 255,
@@ -167,7 +167,7 @@ def test_many_images_at_once(scenes: list[Image], recipe: Preprocess, makers: di
         (LETTERBOX, LETTERBOXED, "interpolation", "the reference is area, the recipe says bilinear"),
         (
             *(LETTERBOX, LETTERBOXED, "layout"),
-            "the reference is (416, 416, 3), channels last; networks take (3, 416, 416)",
+            "the reference is (256, 256, 3), channels last; networks take (3, 256, 256)",
         ),
         (CROP, CROPPED, "crop", "the reference keeps 1 of the short side, the recipe 0.875"),
         (
@@ -240,7 +240,7 @@ def test_colours_that_took_mean_and_std_with_them(scenes: list[Image]) -> None:
 @pytest.mark.parametrize(
     ("tensor", "layout"),
     [
-        (lambda right: right.transpose(1, 2, 0).reshape(3, 416, 416), "reshaped"),
+        (lambda right: right.transpose(1, 2, 0).reshape(3, 256, 256), "reshaped"),
         (lambda right: right.transpose(0, 2, 1), "swapped"),
     ],
 )
@@ -258,7 +258,7 @@ def test_a_tensor_that_was_scaled_after_all(scenes: list[Image]) -> None:
 # What other libraries do.
 
 
-@pytest.mark.parametrize("size_wh", [(416, 277), (100, 333), (700, 600)])
+@pytest.mark.parametrize("size_wh", [(256, 277), (100, 333), (700, 600)])
 @pytest.mark.parametrize("method", ["BILINEAR", "BICUBIC", "LANCZOS"])
 def test_antialiasing_is_pillow_s(scenes: list[Image], size_wh: tuple[int, int], method: str) -> None:
     pil = pytest.importorskip("PIL.Image", reason="Pillow resizes")
@@ -269,8 +269,8 @@ def test_antialiasing_is_pillow_s(scenes: list[Image], size_wh: tuple[int, int],
 def test_what_no_recipe_can_say(scenes: list[Image]) -> None:
     pil = pytest.importorskip("PIL.Image", reason="Pillow resizes")
     image = scenes[2]
-    tensor = np.full((416, 416, 3), 114, np.float32)
-    tensor[:277] = np.asarray(pil.fromarray(image).resize((416, 277), pil.Resampling.BILINEAR))
+    tensor = np.full((256, 256, 3), 114, np.float32)
+    tensor[:170] = np.asarray(pil.fromarray(image).resize((256, 170), pil.Resampling.BILINEAR))
     found = explain(LETTERBOX, [image], [tensor.transpose(2, 0, 1)])
     ((difference,),) = found.differences()
     assert (difference.field, difference.reference, difference.card) == ("interpolation", "antialiased-bilinear", ())
@@ -282,27 +282,27 @@ def test_what_no_recipe_can_say(scenes: list[Image]) -> None:
 def test_torch_s_resize_of_floats(scenes: list[Image], antialias: bool) -> None:
     torch = pytest.importorskip("torch", reason="torch resizes")
     image = torch.from_numpy(scenes[2]).permute(2, 0, 1)[None].float()
-    tensor = torch.full((1, 3, 416, 416), 114.0)
-    tensor[:, :, :277] = torch.nn.functional.interpolate(image, (277, 416), mode="bilinear", antialias=antialias)
+    tensor = torch.full((1, 3, 256, 256), 114.0)
+    tensor[:, :, :170] = torch.nn.functional.interpolate(image, (170, 256), mode="bilinear", antialias=antialias)
     found = explain(LETTERBOX, scenes[2:], [tensor.numpy()])
     assert not found.explanations[0].exact  # it does not round to bytes
     assert named(found) == ([["interpolation"]] if antialias else [])
 
 
 def test_a_letterbox_whose_size_is_rounded_up(scenes: list[Image]) -> None:
-    image = scenes[1][:420]  # to 356.57 columns
-    right = np.full((416, 416, 3), 114, np.uint8)
-    right[:, :357] = cv2.resize(image, (357, 416))
+    image = scenes[1][:410]  # to 224.78 columns
+    right = np.full((256, 256, 3), 114, np.uint8)
+    right[:, :225] = cv2.resize(image, (225, 256))
     ((difference,),) = explain(LETTERBOX, [image], [right.transpose(2, 0, 1)]).differences()
     assert (difference.field, difference.card) == ("fit", ())
     assert "rounds a letterbox's size to the nearest pixel" in difference.says
 
 
 def test_padding_after_mean_and_std(scenes: list[Image]) -> None:
-    recipe = Preprocess(size_wh=(416, 416), fit="letterbox", color="RGB", mean=CROP.mean, std=CROP.std)
+    recipe = Preprocess(size_wh=(256, 256), fit="letterbox", color="RGB", mean=CROP.mean, std=CROP.std)
     tensor = normalised(yolox(scenes[0][..., ::-1]))
     assert explain(recipe, scenes[:1], [tensor]).same
-    tensor[:, 312:] = 0
+    tensor[:, 192:] = 0
     ((difference,),) = explain(recipe, scenes[:1], [tensor]).differences()
     assert difference.field == "pad"
     assert "pads with 0 after mean and std" in difference.says
@@ -310,7 +310,7 @@ def test_padding_after_mean_and_std(scenes: list[Image]) -> None:
 
 def test_a_mirrored_border(scenes: list[Image]) -> None:
     tensor = yolox(scenes[0])
-    tensor[:, 312:] = tensor[:, 311:207:-1]
+    tensor[:, 192:] = tensor[:, 191:127:-1]
     ((difference,),) = explain(LETTERBOX, scenes[:1], [tensor]).differences()
     assert (difference.field, difference.reference) == ("pad", None)
 
@@ -319,13 +319,13 @@ def test_a_mirrored_border(scenes: list[Image]) -> None:
 
 
 def test_a_grey_level_is_rounding_and_more_is_not(scenes: list[Image]) -> None:
-    noise = np.random.default_rng(0).integers(-1, 2, (3, 312, 416))
+    noise = np.random.default_rng(0).integers(-1, 2, (3, 192, 256))
     tensor = yolox(scenes[0])
-    tensor[:, :312] += noise
+    tensor[:, :192] += noise
     found = explain(LETTERBOX, scenes[:1], [tensor])
     assert found.same
     assert found.apart[0].largest == 1
-    tensor[:, :312] += noise
+    tensor[:, :192] += noise
     found = explain(LETTERBOX, scenes[:1], [tensor])
     assert not found.same
     assert found.explanations == ()
@@ -357,7 +357,7 @@ def test_numbers_with_fewer_digits_are_the_same(scenes: list[Image]) -> None:
 
 @pytest.mark.parametrize("maker", [lambda shape: np.zeros(shape), np.random.default_rng(0).random], ids=["0", "noise"])
 def test_a_tensor_of_something_else(scenes: list[Image], maker: Callable[[Any], Tensor]) -> None:
-    found = explain(LETTERBOX, scenes[:1], [maker((3, 416, 416)).astype(np.float32)])
+    found = explain(LETTERBOX, scenes[:1], [maker((3, 256, 256)).astype(np.float32)])
     assert (found.same, found.explanations, found.differences()) == (False, (), [])
     assert "is it a tensor of this image?" in found.nearest_says
 
@@ -374,7 +374,7 @@ def test_a_square_image_says_nothing_of_fit(scenes: list[Image]) -> None:
 
 
 def test_an_image_of_the_right_size_says_nothing_of_interpolation(scenes: list[Image]) -> None:
-    image = np.ascontiguousarray(np.tile(scenes[0], (2, 2, 1))[:416, :416])
+    image = np.ascontiguousarray(np.tile(scenes[0], (2, 2, 1))[:256, :256])
     assert "interpolation" in explain(LETTERBOX, [image], [yolox(image)]).unproved
 
 
@@ -398,10 +398,10 @@ def test_explanations_that_an_image_cannot_tell_apart(scenes: list[Image]) -> No
 @pytest.mark.parametrize(
     ("shape", "says"),
     [
-        ((3, 224, 224), "got (3, 224, 224); the bundle takes 416x416 px"),
-        ((416, 416), "got (416, 416); try the tensor of one image"),
-        ((2, 3, 416, 416), "try the tensor of one image"),
-        ((1, 416, 416), "expected a tensor of shape (3, 416, 416) or (416, 416, 3)"),
+        ((3, 224, 224), "got (3, 224, 224); the bundle takes 256x256 px"),
+        ((256, 256), "got (256, 256); try the tensor of one image"),
+        ((2, 3, 256, 256), "try the tensor of one image"),
+        ((1, 256, 256), "expected a tensor of shape (3, 256, 256) or (256, 256, 3)"),
     ],
 )
 def test_shapes_that_are_none(scenes: list[Image], shape: tuple[int, ...], says: str) -> None:

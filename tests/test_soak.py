@@ -98,7 +98,7 @@ def test_wild_cameras_under_a_good_pipeline() -> None:
     assert out_of_bounds(found) in ([], ["threads more"]), found.checks()  # a short time for a median
     assert found.unexplained == found.out_of_order == 0
     assert found.events["lost"] >= 2
-    assert found.events["live"] > found.events["lost"]
+    assert found.events["live"] >= found.events["lost"], "each was live before, and nothing is lost twice"
     assert sum(tally.reconnects for tally in found.profile.sources.values()) >= 2
     assert sum(faults["deaths"] for faults in found.faults.values()) >= 2
     assert re.search(r"1:0\d left", told[-1])
@@ -143,7 +143,7 @@ def test_old_frames_and_a_stream_that_comes_back_late_are_seen(monkeypatch: pyte
 @pytest.mark.usefixtures("often")
 def test_the_time_in_which_a_camera_gives_nothing_is_not_held_against_the_pipeline() -> None:
     dies = QUIET.format(4) + "&die=0.1&die_s=1.2"
-    found = soak(Echo(), [dies], seconds=2, bounds=Bounds(growth_mb=500, age_p99_ms=5000))
+    found = soak(Echo(), [dies], seconds=3, bounds=Bounds(growth_mb=500, age_p99_ms=5000))
     losses = found.losses_s["chaos:synthetic:"]
     assert max(losses) > 1.2
     assert max(found.backs_s) < max(losses) - 0.5
