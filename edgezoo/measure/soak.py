@@ -254,8 +254,10 @@ class _Watch:
         found = self._found
         found.seconds = time.monotonic() - self._began_s
         found.states, found.stuck = pipeline.states, pipeline.stuck
-        for source in [*self._lost]:
-            self._is_back(source, time.monotonic())
+        now_s = time.monotonic()
+        for source, lost_s in [*self._lost.items()]:
+            if source not in self._addresses or self._gives_since_s(source, now_s) > lost_s:  # else the camera is away
+                self._is_back(source, now_s)
         tallies = [pipeline.profile, *pipeline.profile.sources.values()]
         found.unexplained = sum(abs(tally.under_way) for tally in tallies)
         for state in found.states:
@@ -268,9 +270,11 @@ class _Watch:
     def _is_back(self, source: str, now_s: float) -> None:
         lost_s = self._lost.pop(source)
         self._found.losses_s.setdefault(source, []).append(now_s - lost_s)
-        gives_s = gives_since_s(self._addresses[source]) if source in self._addresses else lost_s
-        if gives_s <= now_s:  # else it has died once more
-            self._found.backs_s.append(now_s - max(lost_s, gives_s))
+        self._found.backs_s.append(now_s - max(lost_s, self._gives_since_s(source, now_s)))
+
+    def _gives_since_s(self, source: str, until_s: float) -> float:
+        """The last time that its camera gave frames again; 0 where nobody tells."""
+        return gives_since_s(self._addresses[source], until_s) if source in self._addresses else 0.0
 
 
 def sample(at_s: float) -> Sample:

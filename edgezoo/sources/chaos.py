@@ -35,6 +35,7 @@ from edgezoo.sources.synthetic import Synthetic
 OPTIONS = ("seed", *KINDS, "stall_s", "burst_frames", "die_s", "loop")
 FPS = 30.0  # of a source that states no rate
 
+_MOST_ENDS = 64
 _BACKLOG = 8  # frames that a camera keeps for a reader who is late; a burst, if that is longer
 
 
@@ -71,8 +72,8 @@ class _Camera:
         self.fps = fps
         self.began_s: float | None = None
         """When frame 0 was taken."""
-        self.gives_s = 0.0
-        """Since when, or from when on, it gives frames, by what was drawn so far."""
+        self.gives_s: deque[float] = deque([0.0], maxlen=_MOST_ENDS)
+        """From when on it gave frames again, by what was drawn so far; the latest."""
         self.viewer: Chaos | None = None
         """Who is connected; whoever was before is not any more."""
         self.round = 0
@@ -90,7 +91,9 @@ class _Camera:
         faults.deaths += fate.begins == "die"
         faults.resizes += fate.scale != self._last.scale
         if fate.lost in ("stalled", "unplugged"):
-            self.gives_s = self.due_s(self.plan.until)
+            ends_s = self.due_s(self.plan.until)
+            if ends_s != self.gives_s[-1]:
+                self.gives_s.append(ends_s)
         self._last = fate
         return number, fate
 
@@ -253,13 +256,13 @@ def faults_of(text: str) -> Faults:
         return replace(camera.faults)
 
 
-def gives_since_s(text: str) -> float:
-    """Since when the camera at the address `text` gives frames, by `time.monotonic()`; after now if it gives none."""
+def gives_since_s(text: str, until_s: float) -> float:
+    """When, by `time.monotonic()`, the camera at the address `text` gave frames again, for the last time until then."""
     camera = _cameras.get(_key_of(text))
     if camera is None:
         return 0.0
     with camera.lock:
-        return camera.gives_s
+        return max((ends_s for ends_s in camera.gives_s if ends_s <= until_s), default=0.0)
 
 
 def forget(text: str) -> None:
