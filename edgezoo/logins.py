@@ -15,14 +15,16 @@ from edgezoo.errors import RequestError
 _HIDDEN = "***"
 _EXAMPLE = "USER:PASSWORD"  # of our own messages
 
-_PLACE = re.compile(r"([\w.-]+|\[[\w.:%-]+\])?(?::(\d{1,5}))?")
+_PLACE = re.compile(r"([\w.-]+|\[[\w.:%-]+\])?(?::(\d{0,5}))?")
 _AUTHORITY = re.compile(r"[^/?#]*")
 _NUMERIC = re.compile(r"\[.*\]|\d{1,3}(?:\.\d{1,3}){3}")  # an IP address, which nobody is called
 
 _NAMES = (
     "action|audio|bitrate|cam|camera|camid|ch|channel|channelid|chn|cmd|codec|color|compression|format|fps|framerate|h|"
     "height|mode|profile|quality|rate|res|resolution|size|stream|streamid|streamtype|subtype|trackid|type|video|"
-    "videocodec|w|width"
+    "videocodec|w|width|"
+    "basic|burst|burst_frames|code|corrupt|die|die_s|drop|frames|listen|live|loop|relay|resize|roi|seed|shapes|stall|"
+    "stall_s|timeout|transport"  # and our own options
 )
 _HARMLESS = re.compile(rf"(?<![^&;/?#_])(?:{_NAMES})=[\w.,*-]{{0,16}}?(?=[&;/?#]|_[a-z]+=|$)", re.IGNORECASE)
 _FIRST_PAIR = re.compile(r"\?|[/;&#](?=[^/;&?#=]*=)")  # some cameras have `name=value` in the path

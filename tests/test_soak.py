@@ -174,7 +174,7 @@ def test_a_stream_without_a_frame_and_a_time_that_was_not_run_are_seen(monkeypat
 
 @pytest.mark.parametrize("source", ["clip.mp4", "synthetic:#live=0"])
 def test_what_sets_its_own_pace_is_no_camera(source: str) -> None:
-    with pytest.raises(RequestError, match=r"expected live sources, got .*; try 'chaos:"):
+    with pytest.raises(RequestError, match=r"expected live sources, got .*; try chaos:"):
         soak(Echo(), [source], seconds=1)
 
 

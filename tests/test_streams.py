@@ -158,7 +158,7 @@ def test_a_timeout_of_ones_own() -> None:
 def test_what_opens_and_gives_nothing_is_given_up() -> None:
     clock = Clock()
     clock.stream.begins(clock.now)
-    assert "no frame since it was opened 30 s ago" in str(clock.passes(100))
+    assert "no frame after 30 s" in str(clock.passes(100))
     clock.opens()
     began = clock.now
     assert clock.passes(100) is not None
@@ -356,14 +356,20 @@ def test_a_file_never_stalls() -> None:
     assert clock.told == ["connecting", "live"]
 
 
-def test_a_process_that_stood_still_blames_nobody() -> None:
+@pytest.mark.parametrize("frame_first", [False, True])
+def test_a_process_that_stood_still_blames_nobody(frame_first: bool) -> None:
     clock = Clock()
     clock.opens()
     clock.frames(20)
     clock.now += 60
-    clock.stream.forgive(60)
+    if frame_first:
+        clock.stream.came(clock.now, SIZE)
+    clock.stream.forgive(60, clock.now)
     assert clock.stream.check(clock.now) is None
     assert clock.stream.state == "live"
+    clock.frames(20)
+    assert clock.stream.fps > 0
+    assert clock.passes(60) is not None
 
 
 def test_logins_are_told_to_nobody(caplog: pytest.LogCaptureFixture) -> None:

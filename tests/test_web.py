@@ -127,10 +127,12 @@ def test_photos_are_one_source(sink: WebSink, tmp_path: Path) -> None:
         sink.event(Event(folder, "live", "opened"))
     for name in ("a.jpg", f"{tmp_path}/b.jpg"):
         sink.write(frame(source=name), found())
-    sink.event(Event("http://camera/video.jpg", "live", "opened"))
+    cameras = ["http://camera/video.jpg", "gstreamer:v4l2src ! video/x-raw,framerate=[1/1,30/1] ! appsink"]
+    for camera in cameras:
+        sink.event(Event(camera, "live", "opened"))
     figures = live(port_of(sink)).figures
     assert figures is not None
-    assert [source["name"] for source in figures["sources"]] == ["photos", "http://camera/video.jpg"]
+    assert [source["name"] for source in figures["sources"]] == ["photos", *cameras]
 
 
 def test_a_page_waits_for_news(sink: WebSink) -> None:

@@ -81,8 +81,8 @@ def run(args: argparse.Namespace) -> int:
     from edgezoo.web.server import check_token, open_port
 
     limits = Limits(bytes=int(args.max_mb * 1e6), pixels=int(args.max_pixels), seconds=args.timeout)
-    # A second wall behind the limit, read when OpenCV is imported; higher, for it stands before `--source PHOTO`, too.
-    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(4 * limits.pixels))
+    # A second wall behind the limit, read when OpenCV is imported. Higher, for it stands before `--source PHOTO`, too.
+    os.environ.setdefault("OPENCV_IO_MAX_IMAGE_PIXELS", str(max(4 * limits.pixels, 100_000_000)))
     capture = None if args.capture is None else Capture(args.capture)
     follower = following.follower(args)  # so that a wrong line is told now
     following.check_photos(follower, any(map(_is_photos, args.sources)))

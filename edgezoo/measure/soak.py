@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from edgezoo.address import Address
+from edgezoo.address import Address, told
 from edgezoo.engine import Engine
 from edgezoo.errors import RequestError
 from edgezoo.frame import Event, Frame
@@ -188,7 +188,7 @@ def soak(
     for source in sources:
         if not is_live(source):
             raise RequestError(
-                f"expected live sources, got {source!r}; try 'chaos:{source}', which plays it as a camera"
+                f"expected live sources, got {told(source)}; try chaos:SOURCE, which plays it as a camera"
             )
         forget(source)  # a camera of before would go on where it was
     watch = _Watch(Soak(bounds=bounds or Bounds(), asked_s=seconds))

@@ -112,7 +112,7 @@ class Pipeline:
         self._threads: list[threading.Thread] = []
         self._handing: deque[str] = deque()
         """Sources of the frames that are the next ones for the caller."""
-        self._closing = threading.RLock()  # a signal's handler may close what is being closed
+        self._closing = threading.RLock()
         self._ended = False
         for feed in feeds:
             self._captures.add(feed)
@@ -212,6 +212,7 @@ class Pipeline:
         """End every thread and source; what was on its way is counted as dropped. It has ended when this returns.
 
         Safe to call again, from any thread that is not the pipeline's own: also to finish what a signal interrupted.
+        A signal's handler should raise, or tell somebody else, and not call it.
         """
         self._jobs.close()
         self._inbox.close()

@@ -52,7 +52,7 @@ class Captures:
         self._threads: list[tuple[threading.Thread, Reading]] = []
         self._watch: threading.Thread | None = None
         self.error: Exception | None = None
-        """Why the first one of those that were given up was."""
+        """Why the first source that was given up failed."""
 
     # -- for the pipeline
 
@@ -214,7 +214,7 @@ class Captures:
         given_up: list[Source] = []
         for kept in self._kept.values():
             if late_s > LATE_S:
-                kept.stream.forgive(late_s)
+                kept.stream.forgive(late_s, time.monotonic())
             elif kept.wants_reader_s is not None:
                 self._begin(kept, 0.0)
             elif kept.reading is not None and (why := kept.stream.check(time.monotonic())) is not None:

@@ -188,9 +188,7 @@ class Stream:
             return None
         if not self._flowing:
             return (
-                f"no frame since it was opened {now_s - self._opened_s:.0f} s ago"
-                if self._reopens and now_s >= self._limit_s
-                else None
+                f"no frame after {now_s - self._opened_s:.0f} s" if self._reopens and now_s >= self._limit_s else None
             )
         if self.state == "live" and silent_s >= self._stalled_s:
             self._turn("stalled", f"no frame for {silent_s:.1f} s", now_s)
@@ -207,9 +205,9 @@ class Stream:
             return self._last_s + min(self._stalled_s, self._lost_s)
         return self._last_s + self._lost_s if self._reopens else None
 
-    def forgive(self, seconds: float) -> None:
+    def forgive(self, seconds: float, now_s: float) -> None:
         """Nobody could have read meanwhile: the whole process stood still."""
-        self._last_s += seconds
+        self._last_s = min(self._last_s + seconds, now_s)  # a frame may have come since
         self._limit_s += seconds
 
     # -- within

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from edgezoo.engine import Engine
-from edgezoo.errors import EdgezooError, RequestError, SourceError
+from edgezoo.errors import EdgezooError, RequestError
 from edgezoo.frame import Event
 from edgezoo.pipeline import Pipeline
 from edgezoo.sources.feed import Feed
@@ -154,8 +154,6 @@ class Live:
                         result = result if follower is None else follower(frame, result)
                         self._hub.write(frame, result, stream=self._photos.get(frame.source))
                         self._has_shown, self.trouble = True, ""
-            except SourceError:
-                pass  # of one that was given up, which was told then
             finally:
                 self._engine = None
 

@@ -11,6 +11,7 @@ from edgezoo.frame import Event, Frame
 from edgezoo.latency import Profile
 from edgezoo.results import Result
 from edgezoo.sinks import Overlay, stream_of
+from edgezoo.sources import is_live
 from edgezoo.sources.images import is_images
 from edgezoo.web import check_installed
 
@@ -86,5 +87,5 @@ class WebSink:
 
 def _stream(source: str) -> str:
     """Of a folder of photos, a pattern or several by name, as `stream_of` calls its frames."""
-    photos = "://" not in source and (is_images(source) or source.endswith(" images"))
+    photos = not is_live(source) and (is_images(source) or source.endswith(" images"))
     return "photos" if photos else source
