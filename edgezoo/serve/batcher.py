@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from edgezoo.engine import Engine
-from edgezoo.errors import RequestError
+from edgezoo.errors import RequestError, SourceError
 from edgezoo.frame import Image
 from edgezoo.geometry import Placement
 from edgezoo.machine import cores, cpu_quota
@@ -139,7 +139,7 @@ class Batcher:
             return [*await asyncio.gather(*(asyncio.shield(each.future) for each in answers))]
         finally:
             for each in answers:
-                each.gone = True
+                each.gone, each.decode = True, _for_nobody  # which lets go of its body
 
     def close(self) -> None:
         """What is under way is answered first."""
@@ -244,6 +244,10 @@ class Batcher:
             return 1
         each_s = (self._finished[-1] - self._finished[0]) / (len(self._finished) - 1)
         return max(1, min(30, math.ceil(each_s * self.under_way)))
+
+
+def _for_nobody() -> Image:
+    raise SourceError("nobody waits for it")
 
 
 def _deliver(loop: asyncio.AbstractEventLoop, answers: list[Answer], error: BaseException | None = None) -> None:
