@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+
 import pytest
 
 from edgezoo.sources._relay import FrameEnds
@@ -108,6 +110,22 @@ def test_another_parameter_set_of_the_same_size_is_no_other_size() -> None:
     assert not ends.resized
     ends.feed(packet(2, end=True, payload=small))
     assert ends.resized
+
+
+@pytest.mark.parametrize(("codec", "first", "other"), [(b"H264", 0, 1), (b"H265", 5, 6)])
+@pytest.mark.parametrize("told", [True, False])
+def test_a_parameter_set_that_comes_late_is_no_other_size(codec: bytes, first: int, other: int, told: bool) -> None:
+    unit, another = (bytes.fromhex(SETS[number][1]) for number in (first, other))
+    name = b"sprop-parameter-sets" if codec == b"H264" else b"sprop-sps"
+    sets = b"a=fmtp:96 mode=1; %s=%s,!; x=1\r\n" % (name, base64.b64encode(unit).rstrip(b"="))
+    ends = FrameEnds()
+    ends.feed(answer(DESCRIPTION % codec + (sets if told else b"")) + b"".join(frames(2)))
+    ends.watch_size()
+    if not told:
+        ends.feed(packet(3, end=True, payload=unit))
+    assert not ends.resized
+    ends.feed(packet(4, end=True, payload=another))
+    assert ends.resized, "also where the first one stood in the description alone"
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ frame, and the sign FFmpeg waits for.
 
 from __future__ import annotations
 
+import base64
 import re
 import selectors
 import socket
@@ -23,6 +24,7 @@ from edgezoo.sources._sps import size_wh
 
 _DELIMITERS = {b"H264": b"\x09\xf0", b"H265": b"\x46\x01\x50"}
 _CODEC = re.compile(rb"a=rtpmap:(\d+) (H264|H265)/", re.IGNORECASE)
+_PARAMETER_SETS = re.compile(rb"sprop-(parameter-sets|sps)=([^;\s]+)", re.IGNORECASE)  # of H.264, and of H.265
 _LENGTH = re.compile(rb"^content-length:\s*(\d+)\s*$", re.IGNORECASE | re.MULTILINE)
 _LONGEST = 65536  # no answer is longer
 _FRAMES_TO_TRUST = 3
@@ -102,6 +104,10 @@ class FrameEnds:
             self.status = message.partition(b"\r\n")[0].partition(b" ")[2].decode("latin-1")
         for payload_type, codec in _CODEC.findall(message):
             self._delimiters[int(payload_type)] = _DELIMITERS[codec.upper()]
+        for name, sets in _PARAMETER_SETS.findall(message):  # cameras may send them much later
+            for text in sets.split(b","):
+                with suppress(ValueError):
+                    self._know_sizes(base64.b64decode(text + b"=="), h265=name.lower() == b"sps")
 
     def _look_for_size(self, message: bytes) -> None:
         """An encoder that changes its size says so before a key frame (RFC 6184 sections 5.6, 5.7; RFC 7798, 4.4)."""
@@ -111,11 +117,14 @@ class FrameEnds:
         begin = 16 + 4 * (message[4] & 0x0F)  # behind the senders
         if message[4] & 0x10:  # and an extension of the head (RFC 3550 section 5.3.1)
             begin += 4 + 4 * int.from_bytes(message[begin + 2 : begin + 4], "big")
-        for unit in _units(message[begin:], h265=len(delimiter) == 3):
-            size = size_wh(unit, h265=len(delimiter) == 3) or unit
+        self._know_sizes(message[begin:], h265=len(delimiter) == 3)
+
+    def _know_sizes(self, payload: bytes, *, h265: bool) -> None:
+        for unit in _units(payload, h265=h265):
+            size = size_wh(unit, h265=h265) or unit
             if size not in self._sizes and len(self._sizes) < _MOST_SIZES:
+                self.resized |= self._watching and bool(self._sizes)  # the first one seen is the one it was opened with
                 self._sizes.add(size)
-                self.resized |= self._watching
 
     def _delimiter_after(self, message: bytes) -> bytes:
         """The packet to put behind `message`: nothing unless it ends a frame."""
