@@ -174,9 +174,34 @@ def test_the_size_is_read_as_others_write_it(data: bytes) -> None:
     assert cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR).shape == (30, 40, 3)
 
 
+PROGRESSIVE = hostile.by_pillow(BLACK, "JPEG", progressive=True)
+MANY_SCANS = PROGRESSIVE[:-2] + PROGRESSIVE[PROGRESSIVE.rindex(b"\xff\xda") : -2] * 320 + b"\xff\xd9"
+BEFORE_SCANS = [
+    b"",
+    b"\xff\xd0",
+    b"\xff\xff\x00",
+    b"\xff\x02\xff\xff",
+    b"\xff\xe1\x00\x04\xff\xd9",
+    b"\xff\xe1\0\0",
+    b"\xff",
+]
+
+
+@pytest.mark.parametrize("before", BEFORE_SCANS)
+def test_scans_are_counted_whatever_stands_before_them(before: bytes) -> None:
+    at = PROGRESSIVE.index(b"\xff\xda")
+    for place in (at, at + 20):
+        assert pixels_of(MANY_SCANS[:place] + before + MANY_SCANS[place:]) >= 20 * 30 * 40
+
+
+def test_what_phones_append_to_a_photo_does_not_count() -> None:
+    film = random.Random(3).randbytes(30_000) + b"\xff\xda" * 3000
+    for data in (JPEG, PROGRESSIVE, hostile.by_pillow(BLACK, "JPEG", exif=THUMBNAIL)):
+        assert pixels_of(data + film) == 30 * 40
+
+
 def test_what_costs_more_than_its_pixels_counts_more() -> None:
-    many_scans = hostile.by_pillow(BLACK, "JPEG", progressive=True) + b"\xff\xda" * 320
-    assert pixels_of(many_scans) >= 20 * 30 * 40, "each scan may go over all of the picture"
+    assert pixels_of(MANY_SCANS) >= 20 * 30 * 40, "each scan may go over all of the picture"
     png, note = hostile.by_pillow(BLACK, "PNG"), hostile.chunk(b"zTXt", b"a\0\0" + bytes(1000))
     assert pixels_of(png[:33] + note * 3 + png[33:]) == 30 * 40 + 1032 * 1003
     frames = [Pillow.fromarray(255 - BLACK)]
@@ -189,6 +214,7 @@ NO_SIZE = [
     b"\xff\xd8" + b"\xff" * 300_000,
     b"\xff\xd8\xff" + b"\xff\x00" * 100_000,
     b"\xff\xd8" + b"\xff\xe0\0\2" * 100_000,
+    JPEG[:-2] + b"\xff\xe0\0\2" * 200_000,
     b"RIFF\0\0\0\0WEBP" + b"JUNK\0\0\0\0" * 100_000,
     b"BM",
     b"\x89PNG\r\n\x1a\n" + hostile.chunk(b"IHDR", b"\0\0\0\1" * 2) + hostile.chunk(b"tEXt", b"") * 100_000,

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import struct
 from collections.abc import Callable
-from itertools import islice
 
 from edgezoo.errors import SourceError
 
@@ -19,8 +18,8 @@ _DAMAGED = "expected a {}, got one whose size cannot be told; is it complete?"
 _NO_FRAME = {0xC4, 0xC8, 0xCC}  # tables among JPEG's markers of frames
 _SCANS = 16  # of a JPEG, without cost; progressive ones have some ten
 _MARKER = re.compile(b"\xff([\x01-\xfe])")
-_SCAN = re.compile(b"\xff\xda")
-_MOST_SCANS = 100_000  # that are counted
+_SEGMENT = re.compile(b"\xff([\xc0-\xcf\xd9-\xfe])")  # what is known to have a length, or the end
+_SEGMENTS = 100_000  # of a JPEG, behind its size
 _CHUNKS = 16_384  # of a PNG
 _PARTS = 4096  # of a JPEG, before its size
 _PACKED = frozenset({b"zTXt", b"iTXt", b"iCCP"})  # of a PNG, unpacked as it is read
@@ -60,9 +59,24 @@ def _jpeg(data: Bytes) -> int:
             continue
         if 0xC0 <= marker <= 0xCF and marker not in _NO_FRAME:
             height, width = struct.unpack_from(">HH", data, at + 3)
-            scans = sum(1 for _ in islice(_SCAN.finditer(data, at), _MOST_SCANS))
-            return _area(width, height) * max(1, scans // _SCANS)  # each may go over the whole picture again
+            return _area(width, height) * max(1, _scans(data, at) // _SCANS)  # each may go over the whole picture again
         at += max(2, struct.unpack_from(">H", data, at)[0])
+    raise ValueError
+
+
+def _scans(data: Bytes, at: int) -> int:
+    """How many stand before the image's end; what phones append behind it is none of it.
+
+    A decoder that meets a marker among the pixels goes on behind it as if they were over.
+    """
+    scans = 0
+    for _ in range(_SEGMENTS):
+        if at + 2 > len(data):
+            return scans
+        found = _SEGMENT.search(data, at + max(2, struct.unpack_from(">H", data, at)[0]))
+        if found is None or found[1] == b"\xd9":
+            return scans
+        scans, at = scans + (found[1] == b"\xda"), found.end()
     raise ValueError
 
 
