@@ -110,6 +110,11 @@ def drip(data: bytes) -> Iterator[bytes]:
         (lambda: over_and_over(part(b""), 0), SourceRefused, "no JPEGs"),
         (lambda: over_and_over(part(PNG), 0.05), SourceRefused, "no JPEGs"),
         (lambda: over_and_over(part(JPEG[:100]), 0), SourceAbsent, "none of which can be read"),
+        (
+            lambda: over_and_over(part(JPEG[: len(JPEG) // 2] + bytes(99)), 0.05),
+            SourceAbsent,
+            "none of which can be read",
+        ),
         (lambda: drip(part(JPEG)), SourceAbsent, r"no picture within 0\.3 s"),
     ],
 )
@@ -122,6 +127,14 @@ def test_a_camera_whose_pictures_cannot_be_shown_does_not_open_for_ever(
             open_source(f"{server.url}#timeout=0.3")
         assert time.monotonic() - began < 2
     assert type(raised.value) is raises
+
+
+@pytest.mark.parametrize("filling", [b"\0" * 511, b"\xff" * 31, b"\r\n"])
+def test_pictures_with_filling_behind_them_are_whole(filling: bytes) -> None:
+    server = Server(lambda _: over_and_over(part(JPEG + filling), 0.02))
+    with server, closing(open_source(f"{server.url}#timeout=2")) as source:
+        next(iter(source))
+        assert source.damaged == 0
 
 
 def test_pictures_that_cannot_be_shown_any_more_are_the_end() -> None:

@@ -24,6 +24,7 @@ _LENGTH = re.compile(rb"^content-length:\s*(\d+)\s*$", re.IGNORECASE | re.MULTIL
 _LONGEST = 64 << 20  # no picture is larger
 _LONGEST_HEAD = 65536
 _DRAIN_S = 0.03  # of reading past what is not the newest: a server may send faster than that
+_FILLING = b"\0\xff"  # up to 511 bytes of it stand behind the pictures of some cameras' chips
 _SOI, _EOI, _SOS = b"\xff\xd8", b"\xff\xd9", 0xDA
 
 
@@ -96,7 +97,7 @@ class Mjpeg:
     def _decode(self, part: Part) -> Image | None:
         cv2 = require("cv2")
         self._jpegs += part.jpeg.startswith(_SOI)
-        whole = part.jpeg.startswith(_SOI) and _EOI in part.jpeg[-16:]
+        whole = part.jpeg.startswith(_SOI) and _EOI in part.jpeg.rstrip(_FILLING)[-16:]
         try:
             image: Image | None = cv2.imdecode(np.frombuffer(part.jpeg, np.uint8), cv2.IMREAD_COLOR) if whole else None
         except cv2.error:  # too many pixels, or a header that lies
