@@ -131,7 +131,9 @@ def test_a_stream_that_ends_is_an_error() -> None:
         ("rtsp://" + "a" * 64 + "/1", RequestError, "expected the name of a host"),
         ("rtsp://h/x#timeout=1e300", RequestError, "timeout above 0 s and up to 86400"),
         ("rtsps://h/x#basic=2", RequestError, "basic=0 or basic=1"),
-        ("rtsp://h/x#basic=1", RequestError, "no option"),
+        ("udp://127.0.0.1:{dead}#basic=1", RequestError, "no option"),
+        ("rtsp://127.0.0.1:{dead}/x#basic=1", SourceAbsent, "does not answer"),
+        ("http://127.0.0.1:{dead}/x#basic=1", SourceAbsent, "does not answer"),
         ("rtsp://h/x#transport=carrier", RequestError, "transport=tcp or transport=udp"),
         ("rtsp://h/x#timeout=0", RequestError, "timeout above 0"),
         ("rtsp://h/x#relay=2", RequestError, "relay=0 or relay=1"),
@@ -262,6 +264,27 @@ def test_options_of_the_user_are_respected(monkeypatch: pytest.MonkeyPatch, live
     with closing(open_source(live)) as source:
         assert not relays(), "how the user connects is not known, so nothing is put in between"
         next(iter(source))
+
+
+@pytest.mark.parametrize(
+    ("options", "server", "raises", "says"),
+    [
+        (
+            "fflags;nobuffer|rtsp_transport;udp",
+            {},
+            SourceAbsent,
+            "no picture over UDP .*between. try another rtsp_transport in OPENCV",
+        ),
+        ("rtsp_transport;udp", {"setup": "461 No"}, SourceRefused, "461 No.*; try another rtsp_transport in OPENCV"),
+        ("fflags;nobuffer", {}, SourceAbsent, "no picture within"),
+    ],
+)
+def test_the_server_is_asked_for_the_transport_that_the_user_chose(
+    monkeypatch: pytest.MonkeyPatch, options: str, server: dict[str, Any], raises: type[SourceError], says: str
+) -> None:
+    monkeypatch.setenv("OPENCV_FFMPEG_CAPTURE_OPTIONS", options)
+    with fake_rtsp.Server(**server) as fake, pytest.raises(raises, match=says):
+        open_source(f"{fake.url}#timeout=0.3")
 
 
 def relays() -> list[str]:

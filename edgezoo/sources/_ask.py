@@ -7,6 +7,7 @@ our own: DESCRIBE (RFC 2326 section 10.2) or GET, with the login that stands in 
 
 from __future__ import annotations
 
+import os
 import re
 import socket
 import time
@@ -18,6 +19,9 @@ from urllib.parse import SplitResult, urljoin, urlsplit
 from edgezoo.errors import SourceAbsent, SourceError, SourceRefused
 from edgezoo.sources import _packets
 from edgezoo.sources._dialog import PORTS, Answer, Dialog
+
+OPTIONS_VARIABLE = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
+"""Where a user tells OpenCV what options FFmpeg gets, its transport among them; it takes none beside them."""
 
 DECODED = frozenset({
     "AV1", "DV", "H261", "H263", "H263-1998", "H263-2000", "H264", "H265", "JPEG", "MP2T", "MP4V-ES", "MPV", "RAW",
@@ -156,7 +160,7 @@ def check(answer: Answer, url: SplitResult) -> Answer:
     if answer.status in _NEVER:
         raise SourceRefused(f"{told}; is the login right? {url.scheme}://USER:PASSWORD@HOST/…")
     if answer.status == 461:
-        raise SourceRefused(f"{told}; try the other of #transport=tcp and #transport=udp", may_pass=True)
+        raise SourceRefused(f"{told}; {_try('the other of #transport=tcp and #transport=udp')}", may_pass=True)
     if answer.status in _NOT_THIS or 300 <= answer.status < 400:
         raise SourceRefused(f"{told}; is the path right?", may_pass=True)
     if answer.status >= 400:
@@ -166,6 +170,11 @@ def check(answer: Answer, url: SplitResult) -> Answer:
         what = "a page for people" if kind == "text/html" else kind
         raise SourceRefused(f"got {what} from the server, no video; is the path right?", may_pass=True)
     return answer
+
+
+def _try(transport: str) -> str:
+    """The cure where a transport does not work."""
+    return f"try {f'another rtsp_transport in {OPTIONS_VARIABLE}' if OPTIONS_VARIABLE in os.environ else transport}"
 
 
 def no_answer(url: SplitResult, error: OSError) -> str:
@@ -196,8 +205,8 @@ def _play_over_udp(dialog: Dialog, track: str, url: SplitResult) -> None:
             ears.settimeout(dialog.left_s())
             ears.recv(65536)
         except TimeoutError:
-            trouble = "got no picture over UDP within {:.3g} s; is a firewall between? try #transport=tcp"
-            raise SourceAbsent(trouble.format(dialog.timeout_s)) from None
+            trouble = "got no picture over UDP within {:.3g} s; is a firewall between? {}"
+            raise SourceAbsent(trouble.format(dialog.timeout_s, _try("#transport=tcp"))) from None
 
 
 def _starts(dialog: Dialog, track: str, url: SplitResult, offer: str, ears: socket.socket | None = None) -> bool:

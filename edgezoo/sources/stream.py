@@ -1,8 +1,8 @@
 """Network streams, tuned for the age of a frame: `rtsp://…`, `http://…`, `udp://…`, `tcp://…`.
 
 `#timeout=5` seconds bound the opening and each read. For RTSP: `#transport=tcp|udp`, and `#relay=0`
-for a direct connection, which shows each frame an interval later (see `_relay`). For `rtsps://` and
-`https://`: `#basic=1` where the server wants the password in the clear, for its certificate is not checked.
+for a direct connection, which shows each frame an interval later (see `_relay`). For RTSP and HTTP:
+`#basic=1` where a server wants the password in the clear over TLS, for its certificate is not checked.
 
 A picture that changes its size is seen in RTSP through the relay, and in JPEGs over HTTP. Elsewhere OpenCV tells
 nothing of it and squeezes what comes into the first size, until the stream is opened again.
@@ -21,12 +21,12 @@ from edgezoo.address import Address
 from edgezoo.errors import RequestError, SourceAbsent, SourceError, SourceRefused
 from edgezoo.frame import Frame
 from edgezoo.sources import Source, _ask
+from edgezoo.sources._ask import OPTIONS_VARIABLE
 from edgezoo.sources._capture import Capture
 from edgezoo.sources._dialog import PORTS
 from edgezoo.sources._relay import Relay
 from edgezoo.sources.mjpeg import Mjpeg
 
-_OPTIONS_VARIABLE = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 _EXPECTED = "expected a video stream"
 _LONG_WAIT = 3  # intervals without a frame, after which others wait behind the one that came
 _SILENCE_S = 2.0  # of a server that has just played: nobody else can open anything meanwhile
@@ -160,7 +160,7 @@ class Stream:
             # Four frames tell the rate well enough; FFmpeg would watch twenty and more before it opens.
             # `fflags;nobuffer` is not here: it throws away what came while the stream was probed, the first key frame
             # as well, and shows nothing until the next one. `flags;low_delay` never reaches OpenCV's decoder.
-            environment={_OPTIONS_VARIABLE: f"{transport}fpsprobesize;4"},
+            environment={OPTIONS_VARIABLE: f"{transport}fpsprobesize;4"},
             patience_s=self._timeout_s,
             on_release=self._end_relay,
         )
@@ -228,8 +228,8 @@ class Stream:
 
 def _options(address: Address, url: SplitResult) -> _Options:
     rtsp = address.scheme in ("rtsp", "rtsps")
-    tls = ("basic",) if address.scheme in ("rtsps", "https") else ()
-    address.check_options(("timeout", *(("transport", "relay") if rtsp else ()), *tls))
+    login = ("basic",) if rtsp or address.scheme in ("http", "https") else ()  # the server may send us on to TLS
+    address.check_options(("timeout", *(("transport", "relay") if rtsp else ()), *login))
     timeout_s = address.number("timeout", 5.0)
     if not timeout_s or timeout_s > _LONGEST_TIMEOUT_S:
         raise RequestError(
@@ -242,10 +242,12 @@ def _options(address: Address, url: SplitResult) -> _Options:
     for name in ("relay", "basic"):
         if address.options.get(name, "1") not in ("0", "1"):
             raise RequestError(f"{address}: expected {name}=0 or {name}=1, got {address.options[name]!r}")
-    own_options = _OPTIONS_VARIABLE in os.environ
-    if own_options and "transport" in address.options:
-        raise RequestError(f"{address}: expected one of #transport and the variable {_OPTIONS_VARIABLE}, got both")
-    relayed = address.scheme == "rtsp" and transport == "tcp" and not own_options
+    own_options = os.environ.get(OPTIONS_VARIABLE)
+    if own_options is not None and "transport" in address.options:
+        raise RequestError(f"{address}: expected one of #transport and the variable {OPTIONS_VARIABLE}, got both")
+    if rtsp and "rtsp_transport;udp" in (own_options or "").split("|"):
+        transport = "udp"
+    relayed = address.scheme == "rtsp" and transport == "tcp" and own_options is None
     # One that waits for who sends is nobody to connect to.
     relayed = relayed or (address.scheme == "tcp" and "listen" not in parse_qs(url.query, keep_blank_values=True))
     return _Options(
