@@ -445,7 +445,7 @@ def test_the_learning_rate_rises_and_falls(place: Path, tmp_path: Path) -> None:
 def test_what_it_leaves_is_a_model_like_any_other(place: Path, tmp_path: Path, task: str) -> None:
     """The card converts as it is, and the bundle on the device path has the accuracy that training stated."""
     out = tmp_path / "my run"
-    training = finetune(request_of(place, task, out, plan=dataclasses.replace(SCRATCH, epochs=6, lr=4e-3)))
+    training = finetune(request_of(place, task, out, plan=dataclasses.replace(SCRATCH, epochs=4, lr=4e-3)))
     pictures = {"confusion.png"} if task == "classify" else {"precision_recall.png"}
     assert {path.name for path in out.iterdir()} == pictures | {
         "best.safetensors", "card.toml", "curves.png", "history.json", "labels.txt", "last.pt", "plan.toml",

@@ -237,14 +237,13 @@ def test_spp_pools_5_9_and_13() -> None:
         torch.testing.assert_close(spp(x), spp.conv2(torch.cat([y, *pools], 1)))
 
 
-@pytest.mark.parametrize("name", ["yolox_nano", "resnet18"])
 @pytest.mark.filterwarnings("ignore")
-def test_the_exported_graph_answers_as_torch_does(name: str) -> None:
-    """Both of mobilenet are converted, and so compared with torch, by tests of other rooms."""
+def test_the_exported_graph_answers_as_torch_does() -> None:
+    """Networks of the other families are converted, and so compared with torch, by tests of other rooms."""
     pytest.importorskip("onnxscript", reason="torch exports to ONNX with it")
     onnx = pytest.importorskip("onnx", reason="the graph is looked into")
     runtime = pytest.importorskip("onnxruntime", reason="the graph is run")
-    net = lively(NETS[name].build(10))
+    net = lively(NETS["resnet18"].build(10))
     program = torch.onnx.export(
         net,
         (images(2),),

@@ -30,7 +30,7 @@ TOKEN = "correct horse battery"
 @pytest.mark.parametrize(
     ("token", "options", "least"),
     [
-        (None, ["--max-examples", "6"], 50),
+        (None, ["--max-examples", "4"], 50),
         (TOKEN, ["--max-examples", "2", "--phases", "coverage,fuzzing", "--mode", "positive"], 20),
     ],
 )
