@@ -14,6 +14,9 @@ from edgezoo import optional
 from edgezoo.backends.tensorrt.logger import logger
 
 FAKES = Path(__file__).parent / "fakes"
+VERSIONS = ("8.6.2", "10.3.0", "10.13.2.6", "11.4.0.106")
+"""Of TensorRT: one of each way in which they differ."""
+NEWEST = VERSIONS[-1]
 _THEIRS = ("tensorrt", "cuda")
 
 

@@ -8,12 +8,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fake_modules import faked
+from fake_modules import NEWEST, VERSIONS, faked
 from fake_parts import Device, built, graph, loaded, model, ok, pinned
 from onnx import TensorProto, helper
 
-VERSIONS = ["8.6.2", "10.3.0", "10.13.2.6", "11.4.0.106"]
-NEWEST = VERSIONS[-1]
 at = pytest.mark.parametrize
 
 

@@ -13,11 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_modules import FAKES, faked
+from fake_modules import FAKES, NEWEST, VERSIONS, faked
 from fake_parts import built, graph, logger, told_to
 
-VERSIONS = ["8.6.2", "10.3.0", "10.13.2.6", "11.4.0.106"]
-NEWEST = VERSIONS[-1]
 at = pytest.mark.parametrize
 
 

@@ -23,7 +23,7 @@ import graphs
 import numpy as np
 import onnx
 import pytest
-from fake_modules import faked
+from fake_modules import NEWEST, VERSIONS, faked
 from onnx import TensorProto, helper
 
 import edgezoo
@@ -40,7 +40,6 @@ from edgezoo.preprocess import Preprocess
 
 RECIPE = Preprocess(size_wh=(64, 48), fit="stretch")
 BOX = (8, 6, 40, 30)
-VERSIONS = ("8.6.2", "10.3.0", "10.13.2.6", "11.4.0.106")
 BundleOf = Callable[..., Bundle]
 
 
@@ -50,7 +49,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
-@pytest.fixture(params=["11.4.0.106"])
+@pytest.fixture(params=[NEWEST])
 def version(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 

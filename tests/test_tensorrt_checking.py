@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fake_modules import faked
+from fake_modules import NEWEST, faked
 from fake_parts import built, graph, model
 from onnx import TensorProto, helper
 
@@ -18,7 +18,6 @@ from edgezoo.backends.tensorrt.checking import check
 from edgezoo.backends.tensorrt.options import BuildOptions
 from edgezoo.errors import BackendError, RequestError
 
-NEWEST = "11.4.0.106"
 JUNK = b"junk"
 
 

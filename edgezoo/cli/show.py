@@ -180,18 +180,8 @@ def stages() -> Iterator[Stage]:
 
     The text comes behind the bar, so that nothing moves when another begins.
     """
-    with _Line(
-        SpinnerColumn(),
-        BarColumn(bar_width=24),
-        TextColumn("{task.fields[counted]:>9}"),
-        TimeRemainingColumn(compact=True, table_column=Column(width=5)),
-        TextColumn("[cyan]{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
-        _Since(time.monotonic()),
-        console=err,
-        transient=True,
-        expand=True,
-        disable=not err.is_terminal,
-    ) as progress:
+    counted = TextColumn("{task.fields[counted]:>9}")
+    with _Line(24, counted, TimeRemainingColumn(compact=True, table_column=Column(width=5))) as progress:
         line = progress.add_task("", total=None, counted="")
         last = ""
 
@@ -212,17 +202,7 @@ def building() -> Iterator[Callable[[Told], None]]:
 
     What must not be missed stays above it. Where there is no terminal, a line now and then says that work goes on.
     """
-    with _Line(
-        SpinnerColumn(),
-        BarColumn(bar_width=20),
-        TextColumn("{task.fields[told]}", table_column=Column(width=15)),
-        TextColumn("[cyan]{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
-        _Since(time.monotonic()),
-        console=err,
-        transient=True,
-        expand=True,
-        disable=not err.is_terminal,
-    ) as progress:
+    with _Line(20, TextColumn("{task.fields[told]}", table_column=Column(width=15))) as progress:
         line = progress.add_task("", total=None, told="")
         last_s = began_s = time.monotonic()
 
@@ -250,6 +230,20 @@ def _clock(seconds: float) -> str:
 class _Line(Progress):
     """A bar as wide as the terminal, but for the `^C` that this writes: on a line that is full, it would begin another,
     and the bar would not find its own again."""
+
+    def __init__(self, bar: int, *figures: ProgressColumn) -> None:
+        """A bar of so many letters, `figures` behind it, what is being done, and all the time that it took."""
+        super().__init__(
+            SpinnerColumn(),
+            BarColumn(bar_width=bar),
+            *figures,
+            TextColumn("[cyan]{task.description}", table_column=Column(no_wrap=True, overflow="ellipsis", ratio=1)),
+            _Since(time.monotonic()),
+            console=err,
+            transient=True,
+            expand=True,
+            disable=not err.is_terminal,
+        )
 
     def get_renderables(self) -> Iterable[RenderableType]:
         yield Constrain(self.make_tasks_table(self.tasks), max(1, err.width - _CTRL_C))
